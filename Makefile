@@ -18,11 +18,11 @@ VERSION  := 0.1.0
 CC       := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
 # The instruction set: native for a build used where it is made; packagers set ARCH=x86-64-v3 or the like.
 ARCH     ?= native
-CFLAGS   ?= -O3 -g
 CPPFLAGS ?=
 LDFLAGS  ?=
 # SANITIZE=address,undefined builds beside the plain build and leaves bin/ alone.
 SANITIZE ?=
+CFLAGS   ?= $(if $(SANITIZE),-O1,-O3) -g
 WERROR   ?= $(if $(CI),1)
 V        ?=
 Q        := $(if $(filter 1,$(V)),,@)
@@ -34,14 +34,43 @@ libexecdir ?= $(PREFIX)/libexec/mdq
 datadir ?= $(PREFIX)/share
 mandir  ?= $(datadir)/man
 
-PKGS := libzstd msgpack openblas jansson libpcre2-8 libutf8proc libxxhash
-DEBS := gcc make pkg-config libzstd-dev libmsgpack-dev libopenblas-dev libjansson-dev libpcre2-dev \
-        libutf8proc-dev libxxhash-dev libcmocka-dev bats help2man jq
+# ---- What must be installed: pkg:<pkg-config name>[|<other name>]:<Debian package>[|<other>], cmd:<program>:<package>,
+# hdr:<header>:<package>.
 
-GOALS_WITHOUT_BUILD := help deps clean uninstall
+NEEDS := cmd:gcc:gcc hdr:stdio.h:libc6-dev cmd:pkg-config:pkg-config pkg:libzstd:libzstd-dev \
+         'pkg:msgpack|msgpack-c:libmsgpack-dev|libmsgpack-c-dev' pkg:openblas:libopenblas-dev \
+         pkg:jansson:libjansson-dev pkg:libpcre2-8:libpcre2-dev pkg:libutf8proc:libutf8proc-dev \
+         pkg:libxxhash:libxxhash-dev pkg:cmocka:libcmocka-dev cmd:bats:bats cmd:help2man:help2man cmd:jq:jq
+
+# With `deps` among the goals everything else waits for it and is then made by a second make, which finds the libraries
+# that were not there when this one was parsed.
+ifneq ($(filter deps,$(MAKECMDGOALS)),)
+after_deps := $(filter-out deps,$(MAKECMDGOALS))
+deps:
+	@tests/deps $(NEEDS)
+ifneq ($(after_deps),)
+$(after_deps): after-deps ; @:
+after-deps: deps
+	@+$(MAKE) --no-print-directory $(after_deps)
+endif
+.PHONY: deps after-deps $(after_deps)
+else
+
+# ---- Everything else, to the end of this file.
+
+GOALS_WITHOUT_BUILD := help clean uninstall check-style print-VERSION
 need_pkgs := $(if $(MAKECMDGOALS),$(filter-out $(GOALS_WITHOUT_BUILD),$(MAKECMDGOALS)),all)
-pkg_cflags := $(if $(need_pkgs),$(shell pkg-config --cflags $(PKGS) 2>/dev/null))
-pkg_libs   := $(if $(need_pkgs),$(shell pkg-config --libs $(PKGS) 2>/dev/null || echo -lzstd -lmsgpackc -lopenblas -ljansson -lpcre2-8 -lutf8proc -lxxhash))
+ifneq ($(need_pkgs),)
+MSGPACK := $(shell pkg-config --exists msgpack 2>/dev/null && echo msgpack || echo msgpack-c)
+PKGS := libzstd $(MSGPACK) openblas jansson libpcre2-8 libutf8proc libxxhash
+pkg_missing := $(shell command -v pkg-config >/dev/null || { echo pkg-config; exit 0; }; \
+                       for p in $(PKGS); do pkg-config --exists $$p || echo $$p; done)
+ifneq ($(pkg_missing),)
+$(error missing: $(pkg_missing). `make deps` installs what mdq needs)
+endif
+pkg_cflags := $(shell pkg-config --cflags $(PKGS))
+pkg_libs   := $(shell pkg-config --libs $(PKGS))
+endif
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith $(if $(WERROR),-Werror)
 ALL_CPPFLAGS := -D_GNU_SOURCE -DMDQ_VERSION='"$(VERSION)"' -Iformats -Icommon/cli -Icommon/model -Icommon/math \
@@ -63,6 +92,7 @@ unit_src   := $(sort $(wildcard tests/unit/test_*.c))
 bench_src  := $(sort $(wildcard bench/*.c))
 fuzz_src   := $(sort $(wildcard tests/fuzz/*.c))
 tool_src   := $(sort $(wildcard examples/*/*.c tests/tools/*.c))
+shim_src   := $(sort $(wildcard tests/fault/*.c))
 
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 PROGRAMS := $(patsubst %.c,$(BINDIR)/%,$(notdir $(prog_src)))
@@ -70,6 +100,8 @@ UNITS    := $(patsubst %.c,$(BUILD)/%,$(unit_src))
 BENCHES  := $(patsubst %.c,$(BUILD)/%,$(bench_src))
 FUZZERS  := $(patsubst %.c,$(BUILD)/%,$(fuzz_src))
 TOOLS    := $(patsubst %.c,$(BUILD)/%,$(tool_src))
+SHIMS    := $(patsubst %.c,$(BUILD)/%.so,$(shim_src))
+MANPAGES := $(patsubst $(BINDIR)/%,build/man/%.1,$(PROGRAMS))
 
 ## all: the programs, in bin/
 all: $(PROGRAMS)
@@ -104,10 +136,62 @@ bin/ $(BUILD)/bin/:
 
 -include $(patsubst %.o,%.d,$(call obj,$(lib_src) $(prog_src) $(method_src) $(unit_src) $(bench_src) $(fuzz_src) $(tool_src)))
 
+# What LD_PRELOAD loads to make system calls fail; neither sanitized nor optimised.
+$(SHIMS): $(BUILD)/%.so: %.c
+	$(if $(Q),@echo "  SHIM    $@")
+	$(Q)mkdir -p $(@D); $(CC) -std=c11 -D_GNU_SOURCE -Wall -Wextra $(if $(WERROR),-Werror) -O1 -g -shared -fPIC -o $@.part $< -ldl && mv -f $@.part $@
+
+# Pages come from --help and from the include file that stands beside each program.
+define manpage
+build/man/$(basename $(notdir $(1))).1: $(BINDIR)/$(basename $(notdir $(1))) $(wildcard $(1:.c=.h2m))
+	$$(if $$(Q),@echo "  MAN     $$@")
+	$(Q)mkdir -p $$(@D); help2man --no-info --section=1 --source='mdq $(VERSION)' --manual=mdq $$(patsubst %,--include=%,$$(filter %.h2m,$$^)) -o $$@.part ./$$< && mv -f $$@.part $$@
+endef
+$(foreach p,$(prog_src),$(eval $(call manpage,$(p))))
+
+## deps: install what is missing (libraries, test tools); does nothing when all is there
 ## units: the unit test programs, built and not run
 units: $(UNITS)
-## tools: the small programs of examples/ and tests/
-tools: $(TOOLS)
+## tools: the small programs of examples/ and tests/, and the fault shims
+tools: $(TOOLS) $(SHIMS)
+## fuzzers: the fuzz harnesses, built and not run
+fuzzers: $(FUZZERS)
+## benches: the benchmarks, built and not run
+benches: $(BENCHES)
+## man: the manual pages, in build/man
+man: $(MANPAGES)
+
+## demo: quantize the example model to 4 and 3 bits and compare (two minutes)
+demo: all tools
+	$(Q)MDQ_BIN=$(abspath $(BINDIR)) MDQ_TOOLS=$(abspath $(BUILD)) examples/demo/run
+
+# The runner builds what it runs, so that a build that fails is counted too.
+## check: all tests; ends with a line of counts
+check:
+	$(Q)MDQ_MAKE='$(MAKE)' tests/run $(TESTS)
+## check-interop: what other tools make of the exports (needs Python and a network, else skips)
+check-interop: all tools
+	$(Q)tests/run --interop
+## check-style: layout, file sizes, which folder may include which
+check-style:
+	$(Q)tests/style
+## bench: every benchmark; tables of ratios
+bench: all tools benches
+	$(Q)export MDQ_BIN=$(abspath $(BINDIR)) MDQ_TOOLS=$(abspath $(BUILD)); \
+	for b in $(BENCHES) $(sort $(wildcard bench/*.sh)); do echo "== $$(basename $$b)"; $$b; done
+
+## install: programs, manual pages, pipelines and formats under PREFIX (DESTDIR before it)
+install: all man
+	$(Q)install -d $(DESTDIR)$(bindir) $(DESTDIR)$(mandir)/man1 $(DESTDIR)$(datadir)/mdq/pipelines $(DESTDIR)$(datadir)/doc/mdq
+	$(Q)install -m 755 $(PROGRAMS) $(DESTDIR)$(bindir)/
+	$(Q)install -m 644 $(MANPAGES) $(DESTDIR)$(mandir)/man1/
+	$(Q)install -m 644 $(wildcard pipelines/*.mk) $(DESTDIR)$(datadir)/mdq/pipelines/
+	$(Q)install -m 755 $(wildcard pipelines/mdq-*[!.mk]) $(DESTDIR)$(datadir)/mdq/pipelines/
+	$(Q)install -m 644 $(wildcard LICENSE NEWS.md README.md docs/*.md formats/*.md) $(DESTDIR)$(datadir)/doc/mdq/
+## uninstall: remove what install put there
+uninstall:
+	rm -f $(patsubst $(BINDIR)/%,$(DESTDIR)$(bindir)/%,$(PROGRAMS)) $(patsubst build/man/%,$(DESTDIR)$(mandir)/man1/%,$(MANPAGES))
+	rm -rf $(DESTDIR)$(datadir)/mdq $(DESTDIR)$(datadir)/doc/mdq
 
 ## clean: remove what was built
 clean:
@@ -118,4 +202,8 @@ help:
 	@echo "mdq $(VERSION): selective quantization of language models"
 	@sed -n 's/^## \([a-z-]*\): \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
 
-.PHONY: all units tools clean help
+print-%:
+	@printf '%s\n' '$($*)'
+
+.PHONY: all units tools fuzzers benches man demo check check-interop check-style bench install uninstall clean help
+endif

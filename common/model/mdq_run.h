@@ -1,0 +1,28 @@
+/*
+ * A whole model over windows of tokens, with one block's weights in memory at a time (or all of them, where they
+ * are small), a bounded group of windows after the other.
+ */
+#ifndef MDQ_RUN_H
+#define MDQ_RUN_H
+
+#include "mdq_transformer.h"
+
+struct mdq_run;
+
+/*
+ * `m` must outlive the run. ctx tokens per window. max_bytes bounds the activations of a group (0: 1 GiB); a group
+ * has at least one window. All blocks stay loaded when their float32 weights are below the same bound.
+ */
+enum mdq_err mdq_run_new(struct mdq_run **out, const struct mdq_model *m, int ctx, size_t max_bytes);
+void mdq_run_free(struct mdq_run **r);
+/* Windows that one call of mdq_run_hidden may take at most. */
+int mdq_run_group(const struct mdq_run *r);
+const struct mdq_outer *mdq_run_outer(const struct mdq_run *r);
+
+/*
+ * ids [windows * ctx] through embedding and all blocks: x [windows * ctx, hidden], before the final norm. Progress
+ * is advanced by one per token and block.
+ */
+enum mdq_err mdq_run_hidden(struct mdq_run *r, const int32_t *ids, int windows, float *x);
+
+#endif

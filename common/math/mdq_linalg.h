@@ -15,7 +15,10 @@ void mdq_gemm(int ta, int tb, int64_t m, int64_t n, int64_t k, float alpha, cons
 void mdq_gemm_ref(int ta, int tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
                   const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
 
-/* H [k,k] (lower triangle, the rest untouched) += X^T X, X [n,k] row-major. Rows are summed in fixed chunks. */
+/*
+ * H [k,k] (lower triangle, the rest untouched) += X^T X, X [n,k] row-major. Rows are summed in fixed chunks of 2048:
+ * cutting X into several calls at multiples of that changes no bit of H.
+ */
 void mdq_syrk_add(int64_t n, int64_t k, const float *x, int64_t ldx, float *h, int64_t ldh);
 void mdq_syrk_add_ref(int64_t n, int64_t k, const float *x, int64_t ldx, double *h, int64_t ldh);
 

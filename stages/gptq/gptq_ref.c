@@ -45,7 +45,8 @@ enum mdq_err gptq_quantize_ref(const float *w, const struct quant_grid *g, const
                                uint8_t *codes)
 {
     int64_t n = g->cols;
-    double *u = mdq_alloc((size_t)n * (size_t)n, sizeof *u, "inverse of H"), *row = mdq_alloc((size_t)n, sizeof *row, "row");
+    double *u = mdq_alloc((size_t)n * (size_t)n, sizeof *u, "inverse of H");
+    double *row = mdq_alloc((size_t)n, sizeof *row, "row");
     enum mdq_err err = MDQ_E_INTERNAL;
     if (!u || !row)
         goto done;

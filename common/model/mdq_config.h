@@ -30,6 +30,13 @@ struct mdq_rope {
 /* How the weights of linear layers are stored. */
 enum mdq_storage { MDQ_STORED_DENSE, MDQ_STORED_GPTQ, MDQ_STORED_COMPRESSED_TENSORS };
 
+/* One way in which modules are quantized: group -1 is a whole row. */
+struct mdq_scheme {
+    int bits, group;
+    bool sym;
+};
+enum { MDQ_SCHEMES = 16 };
+
 struct mdq_config {
     enum mdq_arch arch;
     char architecture[64]; /* as in the file */
@@ -44,6 +51,8 @@ struct mdq_config {
     enum mdq_storage storage; /* from quantization_config */
     int bits, group;          /* quantized storage; group -1: whole row */
     bool sym, desc_act, zero_minus_one; /* zero_minus_one: GPTQ v1's stored zero is zero - 1 */
+    struct mdq_scheme schemes[MDQ_SCHEMES]; /* all that occur (compressed-tensors: config_groups); the first is above */
+    int n_schemes;
     char **ignore;            /* compressed-tensors: modules left unquantized */
     int n_ignore;
 };

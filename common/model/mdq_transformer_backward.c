@@ -1,0 +1,249 @@
+/*
+ * The backward pass of one block, in place of what the forward pass kept: gu becomes the gradient of gate and up,
+ * x_mid that of the middle of the block, qkv that of q, k, v. Gradients of weights are sums over all tokens and come
+ * last, as one list of tiles, so that threads are busy however small the matrices are.
+ */
+#include <string.h>
+
+#include <cblas.h>
+
+#include "mdq_linalg.h"
+#include "mdq_transformer_impl.h"
+
+/* Where in a row of `partial` the sums over tokens are: norms and biases. -1: not wanted. */
+struct sums {
+    int attn_norm, mlp_norm, q_norm, k_norm, bias[MDQ_LINEARS], stride;
+};
+
+struct pass {
+    const struct mdq_config *c;
+    const struct mdq_block *b;
+    const struct mdq_rotary *rotary;
+    struct mdq_workspace *ws;
+    struct mdq_rows rows;
+    struct sums at;
+    int ctx;
+    float *dx;
+};
+
+static int place(struct sums *s, const float *wanted, int64_t n)
+{
+    int at = s->stride;
+    if (!wanted)
+        return -1;
+    s->stride += (int)n;
+    return at;
+}
+
+static struct sums sums_of(const struct mdq_config *c, const struct mdq_block *g)
+{
+    struct sums s = {.stride = 0};
+    s.attn_norm = place(&s, g->attn_norm, c->hidden);
+    s.mlp_norm = place(&s, g->mlp_norm, c->hidden);
+    s.q_norm = place(&s, c->qk_norm ? g->q_norm : NULL, c->head_dim);
+    s.k_norm = place(&s, c->qk_norm ? g->k_norm : NULL, c->head_dim);
+    for (int l = 0; l < MDQ_LINEARS; l++) {
+        int64_t out, in;
+        mdq_linear_shape(c, (enum mdq_linear)l, &out, &in);
+        s.bias[l] = place(&s, g->bias[l], out);
+    }
+    return s;
+}
+
+/* The sums' row for token t, at column `at`; NULL when not wanted. */
+static float *sum_row(const struct pass *p, int64_t t, int at)
+{
+    return at < 0 ? NULL : p->ws->partial.p + t / MDQ_SUM_ROWS * p->at.stride + at;
+}
+
+static void add_sums(const struct pass *p, int64_t rows, int at, int64_t n, float *grad)
+{
+    if (at >= 0)
+        mdq_column_sums(rows, (int)n, p->ws->partial.p + at, p->at.stride, grad);
+}
+
+/* The norm's gradient for rows [t0, t0 + n): dx = add + back(dy), dw into the sums. */
+static void norm_backward(const struct pass *p, int64_t t0, int64_t n, const float *x, const float *w, const float *rstd,
+                          const float *dy, const float *add, float *dx, int at)
+{
+    int hidden = p->c->hidden;
+#pragma omp parallel for schedule(static) if (!p->rows.small)
+    for (int64_t r = t0; r < t0 + n; r += MDQ_SUM_ROWS) {
+        int64_t m = t0 + n - r < MDQ_SUM_ROWS ? t0 + n - r : MDQ_SUM_ROWS;
+        mdq_rmsnorm_backward(m, hidden, x + r * hidden, hidden, w, rstd + r, dy + r * hidden, hidden, add + r * hidden,
+                             dx + r * hidden, hidden, sum_row(p, r, at));
+    }
+}
+
+static void bias_backward(const struct pass *p, int64_t t0, int64_t n, enum mdq_linear l, const float *dy, int64_t ld)
+{
+    if (p->at.bias[l] < 0)
+        return;
+    int64_t out, in;
+    mdq_linear_shape(p->c, l, &out, &in);
+#pragma omp parallel for schedule(static) if (!p->rows.small)
+    for (int64_t r = t0; r < t0 + n; r += MDQ_SUM_ROWS)
+        mdq_column_sums(t0 + n - r < MDQ_SUM_ROWS ? t0 + n - r : MDQ_SUM_ROWS, (int)out, dy + r * ld, ld,
+                        sum_row(p, r, p->at.bias[l]));
+}
+
+/* dx [n, in] = dy [n, out] W, or += when `add`. */
+static void linear_backward(const struct pass *p, enum mdq_linear l, int64_t n, const float *dy, int64_t ldy, bool add,
+                            float *dx)
+{
+    int64_t out, in;
+    mdq_linear_shape(p->c, l, &out, &in);
+    mdq_rows_gemm(&p->rows, 0, 0, n, in, out, 1, dy, ldy, p->b->linear[l], in, add ? 1 : 0, dx, in);
+}
+
+/* From the block's output to attention's, rows [t, t + n). */
+static void mlp_backward(const struct pass *p, int64_t t, int64_t n)
+{
+    struct mdq_workspace *ws = p->ws;
+    int hidden = p->c->hidden, inner = p->c->intermediate;
+    float *gu = ws->gu.p + t * 2 * inner, *d_act = ws->d_act.p + t * inner, *d_h = ws->d_h.p + t * hidden;
+    linear_backward(p, MDQ_DOWN_PROJ, n, p->dx + t * hidden, hidden, false, d_act);
+    mdq_swiglu_backward(n, inner, d_act, gu);
+    linear_backward(p, MDQ_GATE_PROJ, n, gu, 2 * inner, false, d_h);
+    linear_backward(p, MDQ_UP_PROJ, n, gu + inner, 2 * inner, true, d_h);
+    norm_backward(p, t, n, ws->x_mid.p, p->b->mlp_norm, ws->rstd2.p, ws->d_h.p, p->dx, ws->x_mid.p, p->at.mlp_norm);
+    linear_backward(p, MDQ_O_PROJ, n, ws->x_mid.p + t * hidden, hidden, false, ws->d_o.p + t * ws->q_dim);
+    bias_backward(p, t, n, MDQ_DOWN_PROJ, p->dx, hidden);
+    bias_backward(p, t, n, MDQ_GATE_PROJ, ws->gu.p, 2 * inner);
+    bias_backward(p, t, n, MDQ_UP_PROJ, ws->gu.p + inner, 2 * inner);
+    bias_backward(p, t, n, MDQ_O_PROJ, ws->x_mid.p, hidden);
+}
+
+static void head_norm_backward(const struct pass *p, int heads, const float *raw, const float *w, float *d, float *dw)
+{
+    int dim = p->c->head_dim;
+    for (int h = 0; h < heads; h++, raw += dim, d += dim) {
+        float rstd = mdq_rstd(dim, raw, p->c->rms_eps);
+        mdq_rmsnorm_backward(1, dim, raw, dim, w, &rstd, d, dim, NULL, d, dim, dw);
+    }
+}
+
+/* Through rotation and head norms of tokens [t0, t0 + n) of one row of sums, in place of qkv. */
+static void rotation_backward(const struct pass *p, int64_t t0, int64_t n)
+{
+    struct mdq_workspace *ws = p->ws;
+    const struct mdq_config *c = p->c;
+    int half = c->head_dim / 2;
+    for (int64_t t = t0; t < t0 + n; t++) {
+        float *q = ws->qkv.p + t * ws->qkv_dim, *k = q + ws->q_dim;
+        int64_t at = t % p->ctx * half;
+        mdq_rotate(q, c->heads, half, p->rotary->cos + at, p->rotary->sin + at, true);
+        mdq_rotate(k, c->kv_heads, half, p->rotary->cos + at, p->rotary->sin + at, true);
+        if (c->qk_norm) {
+            const float *raw = ws->raw.p + t * (ws->q_dim + ws->kv_dim);
+            head_norm_backward(p, c->heads, raw, p->b->q_norm, q, sum_row(p, t, p->at.q_norm));
+            head_norm_backward(p, c->kv_heads, raw + ws->q_dim, p->b->k_norm, k, sum_row(p, t, p->at.k_norm));
+        }
+    }
+}
+
+/* q, k, v and the first norm, rows [t, t + n). */
+static void project_backward(const struct pass *p, int64_t t, int64_t n)
+{
+    struct mdq_workspace *ws = p->ws;
+    int64_t column = 0;
+    for (int l = MDQ_Q_PROJ; l <= MDQ_V_PROJ; l++) {
+        linear_backward(p, (enum mdq_linear)l, n, ws->qkv.p + t * ws->qkv_dim + column, ws->qkv_dim, l != MDQ_Q_PROJ,
+                        ws->d_h.p + t * p->c->hidden);
+        bias_backward(p, t, n, (enum mdq_linear)l, ws->qkv.p + column, ws->qkv_dim);
+        column += l == MDQ_Q_PROJ ? ws->q_dim : ws->kv_dim;
+    }
+    norm_backward(p, t, n, ws->x_in.p, p->b->attn_norm, ws->rstd1.p, ws->d_h.p, ws->x_mid.p, p->dx, p->at.attn_norm);
+}
+
+/* dW [out, in] += dy^T x over all tokens. */
+struct product {
+    const float *dy, *x;
+    float *dw;
+    int64_t ldy, ldx, out, in;
+};
+
+enum { TILE = 256 };
+
+static void weight_gradients(const struct pass *p, int64_t tokens, const struct mdq_block *g)
+{
+    struct mdq_workspace *ws = p->ws;
+    int hidden = p->c->hidden, inner = p->c->intermediate;
+    struct product all[MDQ_LINEARS] = {
+        [MDQ_Q_PROJ] = {ws->qkv.p, ws->h1.p, g->linear[MDQ_Q_PROJ], ws->qkv_dim, hidden, 0, 0},
+        [MDQ_K_PROJ] = {ws->qkv.p + ws->q_dim, ws->h1.p, g->linear[MDQ_K_PROJ], ws->qkv_dim, hidden, 0, 0},
+        [MDQ_V_PROJ] = {ws->qkv.p + ws->q_dim + ws->kv_dim, ws->h1.p, g->linear[MDQ_V_PROJ], ws->qkv_dim, hidden, 0, 0},
+        [MDQ_O_PROJ] = {ws->x_mid.p, ws->o.p, g->linear[MDQ_O_PROJ], hidden, ws->q_dim, 0, 0},
+        [MDQ_GATE_PROJ] = {ws->gu.p, ws->h2.p, g->linear[MDQ_GATE_PROJ], 2 * inner, hidden, 0, 0},
+        [MDQ_UP_PROJ] = {ws->gu.p + inner, ws->h2.p, g->linear[MDQ_UP_PROJ], 2 * inner, hidden, 0, 0},
+        [MDQ_DOWN_PROJ] = {p->dx, ws->act.p, g->linear[MDQ_DOWN_PROJ], hidden, inner, 0, 0},
+    };
+    int64_t first[MDQ_LINEARS + 1] = {0}, columns[MDQ_LINEARS] = {0};
+    for (int l = 0; l < MDQ_LINEARS; l++) {
+        struct product *w = &all[l];
+        mdq_linear_shape(p->c, (enum mdq_linear)l, &w->out, &w->in);
+        columns[l] = (w->in + TILE - 1) / TILE;
+        first[l + 1] = first[l] + (w->dw && p->rows.small ? (w->out + TILE - 1) / TILE * columns[l] : 0);
+        if (w->dw && !p->rows.small)
+            mdq_gemm(1, 0, w->out, w->in, tokens, 1, w->dy, w->ldy, w->x, w->ldx, 1, w->dw, w->in);
+    }
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t t = 0; t < first[MDQ_LINEARS]; t++) {
+        int l = 0;
+        while (t >= first[l + 1])
+            l++;
+        const struct product *w = &all[l];
+        int64_t i = (t - first[l]) / columns[l] * TILE, j = (t - first[l]) % columns[l] * TILE;
+        mdq_rows_gemm(&p->rows, 1, 0, w->out - i < TILE ? w->out - i : TILE, w->in - j < TILE ? w->in - j : TILE, tokens, 1,
+                      w->dy + i, w->ldy, w->x + j, w->ldx, 1, w->dw + i * w->in + j, w->in);
+    }
+}
+
+static enum mdq_err reserve(const struct pass *p, size_t tokens, size_t sums)
+{
+    struct mdq_workspace *ws = p->ws;
+    MDQ_TRY(mdq_buffer_reserve(&ws->d_o, tokens * (size_t)ws->q_dim));
+    MDQ_TRY(mdq_buffer_reserve(&ws->d_h, tokens * (size_t)p->c->hidden));
+    MDQ_TRY(mdq_buffer_reserve(&ws->d_act, tokens * (size_t)p->c->intermediate));
+    MDQ_TRY(mdq_buffer_reserve(&ws->partial, sums * (size_t)p->at.stride));
+    if (p->at.stride)
+        memset(ws->partial.p, 0, sums * (size_t)p->at.stride * sizeof *ws->partial.p);
+    return MDQ_OK;
+}
+
+enum mdq_err mdq_block_backward(const struct mdq_config *c, const struct mdq_block *b, int block_index,
+                                const struct mdq_rotary *r, float *dx, int windows, int ctx,
+                                struct mdq_workspace *ws, struct mdq_block *grads)
+{
+    if (windows < 1 || ws->windows != windows || ws->ctx != ctx)
+        return mdq_fail(MDQ_E_INTERNAL, "block %d: backward over %d windows of %d tokens, but forward kept %d of %d",
+                        block_index, windows, ctx, ws->windows, ws->ctx);
+    int64_t tokens = (int64_t)windows * ctx, sums = (tokens + MDQ_SUM_ROWS - 1) / MDQ_SUM_ROWS;
+    struct pass p = {.c = c, .b = b, .rotary = r, .ws = ws, .at = sums_of(c, grads), .ctx = ctx, .dx = dx};
+    p.rows = mdq_rows_of(c, tokens);
+    int64_t block = p.rows.block;
+    ws->windows = ws->ctx = 0; /* what was kept is used up */
+    mdq_one_blas_thread();
+    MDQ_TRY(reserve(&p, (size_t)tokens, (size_t)sums));
+#pragma omp parallel for schedule(dynamic, 1) if (p.rows.small)
+    for (int64_t t = 0; t < tokens; t += block)
+        mlp_backward(&p, t, tokens - t < block ? tokens - t : block);
+    MDQ_TRY(mdq_attention_backward(c, mdq_block_window(c, block_index), ws, windows, ctx));
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t t = 0; t < tokens; t += MDQ_SUM_ROWS)
+        rotation_backward(&p, t, tokens - t < MDQ_SUM_ROWS ? tokens - t : MDQ_SUM_ROWS);
+    weight_gradients(&p, tokens, grads);
+#pragma omp parallel for schedule(dynamic, 1) if (p.rows.small)
+    for (int64_t t = 0; t < tokens; t += block)
+        project_backward(&p, t, tokens - t < block ? tokens - t : block);
+    add_sums(&p, sums, p.at.attn_norm, c->hidden, grads->attn_norm);
+    add_sums(&p, sums, p.at.mlp_norm, c->hidden, grads->mlp_norm);
+    add_sums(&p, sums, p.at.q_norm, c->head_dim, grads->q_norm);
+    add_sums(&p, sums, p.at.k_norm, c->head_dim, grads->k_norm);
+    for (int l = 0; l < MDQ_LINEARS; l++) {
+        int64_t out, in;
+        mdq_linear_shape(c, (enum mdq_linear)l, &out, &in);
+        add_sums(&p, sums, p.at.bias[l], out, grads->bias[l]);
+    }
+    return MDQ_OK;
+}

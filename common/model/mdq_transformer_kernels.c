@@ -1,0 +1,247 @@
+/*
+ * The transformer's loops over rows: norms, gated activation, rotation, exponentials. Everything is written so that
+ * the compiler vectorises it; sums run in lanes whose number the compiler fixes, so they never depend on threads.
+ */
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cblas.h>
+
+#include "mdq_linalg.h"
+#include "mdq_transformer_impl.h"
+
+enum {
+    SMALL_WIDTH = 4096,  /* hidden + intermediate up to which a model is small: blocks then fit a core's cache */
+    SMALL_ROWS = 256,    /* rows of a small model's block: sgemm is within 10 % of its best */
+    PANEL_ROWS = 2048,   /* rows of a large model's panel */
+    ROWS_WANTED = 16,    /* blocks */
+};
+
+enum mdq_err mdq_buffer_reserve(struct mdq_buffer *b, size_t n)
+{
+    if (n <= b->n)
+        return MDQ_OK;
+    free(b->p);
+    b->n = 0;
+    b->p = mdq_alloc_aligned(n, sizeof *b->p, "transformer activations");
+    if (!b->p)
+        return MDQ_E_INTERNAL;
+    b->n = n;
+    return MDQ_OK;
+}
+
+enum mdq_err mdq_scratch_reserve(struct mdq_workspace *ws, size_t n)
+{
+    ws->thread_stride = (n + 31) / 16 * 16; /* no two threads on one cache line */
+    return mdq_buffer_reserve(&ws->thread, ws->thread_stride * (size_t)omp_get_max_threads());
+}
+
+float *mdq_scratch(const struct mdq_workspace *ws)
+{
+    return ws->thread.p + ws->thread_stride * (size_t)omp_get_thread_num();
+}
+
+struct mdq_rows mdq_rows_of(const struct mdq_config *c, int64_t rows)
+{
+    if (c->hidden + c->intermediate > SMALL_WIDTH)
+        return (struct mdq_rows){false, PANEL_ROWS};
+    int64_t block = (rows + ROWS_WANTED - 1) / ROWS_WANTED;
+    block = (block + MDQ_SUM_ROWS - 1) / MDQ_SUM_ROWS * MDQ_SUM_ROWS;
+    return (struct mdq_rows){true, block > SMALL_ROWS ? SMALL_ROWS : block};
+}
+
+void mdq_one_blas_thread(void)
+{
+    if (openblas_get_num_threads() != 1)
+        openblas_set_num_threads(1);
+}
+
+void mdq_rows_gemm(const struct mdq_rows *r, int ta, int tb, int64_t m, int64_t n, int64_t k, float alpha,
+                   const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
+{
+    if (r->small)
+        cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)m, (int)n,
+                    (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
+    else
+        mdq_gemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+void mdq_rows_linear(const struct mdq_rows *r, const float *x, int64_t ldx, const float *w, const float *bias,
+                     int64_t rows, int64_t in, int64_t out, bool add, float *y, int64_t ldy)
+{
+    if (bias)
+        for (int64_t i = 0; i < rows; i++)
+            for (int64_t j = 0; j < out; j++)
+                y[i * ldy + j] = bias[j] + (add ? y[i * ldy + j] : 0);
+    mdq_rows_gemm(r, 0, 1, rows, out, in, 1, x, ldx, w, in, add || bias ? 1 : 0, y, ldy);
+}
+
+/*
+ * e^x for x in [-87, 88] (clamped to it), within 2 units in the last place: x = n ln 2 + r, |r| <= ln 2 / 2, the
+ * Taylor polynomial of degree 6 in Horner form (its remainder is below 1.3e-7 relative), times 2^n by the exponent.
+ */
+static inline float exp_clamped(float x)
+{
+    const float shifter = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+    x = x < -87.0f ? -87.0f : x;
+    x = x > 88.0f ? 88.0f : x;
+    float t = x * 1.44269504f + shifter;
+    float n = t - shifter;
+    float r = x - n * 0.693359375f;
+    r = r + n * 2.12194440e-4f; /* ln 2 in two parts, so that n ln 2 is exact */
+    float p = 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    int32_t e = (int32_t)n + 127;
+    e = (int32_t)((uint32_t)e << 23);
+    float two_n;
+    memcpy(&two_n, &e, sizeof two_n);
+    return p * two_n;
+}
+
+float mdq_exp_sum(int n, float scale, float shift, const float *s, float *p)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int j = 0; j < n; j++) {
+        float e = exp_clamped(s[j] * scale - shift);
+        p[j] = e;
+        sum += e;
+    }
+    return sum;
+}
+
+float mdq_max(int n, const float *x)
+{
+    float m = -INFINITY;
+#pragma omp simd reduction(max : m)
+    for (int j = 0; j < n; j++)
+        m = x[j] > m ? x[j] : m;
+    return m;
+}
+
+bool mdq_all_finite(int64_t n, const float *x)
+{
+    uint32_t bad = 0;
+#pragma omp simd reduction(| : bad)
+    for (int64_t j = 0; j < n; j++) {
+        uint32_t bits;
+        memcpy(&bits, &x[j], sizeof bits);
+        bad |= (bits & 0x7f800000u) == 0x7f800000u;
+    }
+    return !bad;
+}
+
+static inline float sum_of_squares(int n, const float *x)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int j = 0; j < n; j++)
+        sum += x[j] * x[j];
+    return sum;
+}
+
+float mdq_rstd(int n, const float *x, double eps)
+{
+    return (float)(1 / sqrt((double)sum_of_squares(n, x) / n + eps));
+}
+
+void mdq_column_sums(int64_t rows, int n, const float *x, int64_t ldx, float *sum)
+{
+    for (int64_t i = 0; i < rows; i++)
+#pragma omp simd
+        for (int j = 0; j < n; j++)
+            sum[j] += x[i * ldx + j];
+}
+
+bool mdq_rmsnorm(int64_t rows, int n, const float *x, int64_t ldx, const float *w, double eps, float *y, int64_t ldy,
+                 float *rstd)
+{
+    int bad = 0;
+#pragma omp parallel for schedule(static) reduction(| : bad) if (rows * n > 1 << 16)
+    for (int64_t i = 0; i < rows; i++) {
+        const float *xi = x + i * ldx;
+        float *yi = y + i * ldy, sum = sum_of_squares(n, xi);
+        float scale = (float)(1 / sqrt((double)sum / n + eps));
+        bad |= !isfinite(sum);
+        if (rstd)
+            rstd[i] = scale;
+#pragma omp simd
+        for (int j = 0; j < n; j++)
+            yi[j] = xi[j] * scale * w[j];
+    }
+    return !bad;
+}
+
+void mdq_rmsnorm_backward(int64_t rows, int n, const float *x, int64_t ldx, const float *w, const float *rstd,
+                          const float *dy, int64_t lddy, const float *add, float *dx, int64_t lddx, float *dw)
+{
+    for (int64_t i = 0; i < rows; i++) {
+        const float *xi = x + i * ldx, *gi = dy + i * lddy, *ai = add ? add + i * lddx : NULL;
+        float *di = dx + i * lddx, r = rstd[i], dot = 0;
+#pragma omp simd reduction(+ : dot)
+        for (int j = 0; j < n; j++)
+            dot += gi[j] * w[j] * xi[j];
+        float shrink = dot * r * r * r / (float)n;
+        if (dw)
+#pragma omp simd
+            for (int j = 0; j < n; j++)
+                dw[j] += gi[j] * xi[j] * r;
+        if (ai)
+#pragma omp simd
+            for (int j = 0; j < n; j++)
+                di[j] = ai[j] + gi[j] * w[j] * r - xi[j] * shrink;
+        else
+#pragma omp simd
+            for (int j = 0; j < n; j++)
+                di[j] = gi[j] * w[j] * r - xi[j] * shrink;
+    }
+}
+
+void mdq_swiglu(int64_t rows, int n, const float *gu, float *act)
+{
+#pragma omp parallel for schedule(static) if (rows * n > 1 << 16)
+    for (int64_t i = 0; i < rows; i++) {
+        const float *g = gu + i * 2 * n, *u = g + n;
+        float *a = act + i * n;
+#pragma omp simd
+        for (int j = 0; j < n; j++)
+            a[j] = g[j] * u[j] / (1.0f + exp_clamped(-g[j]));
+    }
+}
+
+void mdq_swiglu_backward(int64_t rows, int n, const float *dact, float *gu)
+{
+#pragma omp parallel for schedule(static) if (rows * n > 1 << 16)
+    for (int64_t i = 0; i < rows; i++) {
+        float *g = gu + i * 2 * n, *u = g + n;
+        const float *d = dact + i * n;
+#pragma omp simd
+        for (int j = 0; j < n; j++) {
+            float s = 1.0f / (1.0f + exp_clamped(-g[j])), silu = g[j] * s;
+            float du = d[j] * silu;
+            g[j] = d[j] * u[j] * (s + silu * (1.0f - s));
+            u[j] = du;
+        }
+    }
+}
+
+void mdq_rotate(float *x, int heads, int half, const float *cosine, const float *sine, bool inverse)
+{
+    float sign = inverse ? -1.0f : 1.0f;
+    for (int h = 0; h < heads; h++) {
+        float *a = x + (int64_t)h * 2 * half, *b = a + half;
+#pragma omp simd
+        for (int j = 0; j < half; j++) {
+            float s = sign * sine[j], first = a[j] * cosine[j] - b[j] * s;
+            b[j] = b[j] * cosine[j] + a[j] * s;
+            a[j] = first;
+        }
+    }
+}

@@ -260,18 +260,71 @@ static enum mdq_err check_index(const struct mdq_safetensors *st, const json_t *
     return MDQ_OK;
 }
 
-static enum mdq_err open_sharded(struct mdq_safetensors *st, const char *dir, const char *path)
+/* Either the single file is there (*index NULL), or the index, which is read. */
+static enum mdq_err find_files(const char *dir, json_t **index, char **index_path)
 {
+    enum mdq_err err = MDQ_E_INTERNAL;
+    *index = NULL;
+    char *single = mdq_asprintf("%s/model.safetensors", dir);
+    *index_path = mdq_asprintf("%s/model.safetensors.index.json", dir);
+    struct stat s;
+    if (!single || !*index_path)
+        goto out;
+    if (stat(dir, &s) != 0)
+        err = mdq_fail_errno(MDQ_E_IO, "%s: cannot open the model folder", dir);
+    else if (!S_ISDIR(s.st_mode))
+        err = mdq_fail(MDQ_E_IO, "%s: is no folder: a model is a folder with config.json and model.safetensors", dir);
+    else if (access(single, F_OK) == 0)
+        err = MDQ_OK;
+    else if (access(*index_path, F_OK) == 0)
+        err = mdq_json_read(index, *index_path, INDEX_MAX);
+    else
+        err = mdq_fail(MDQ_E_IO, "%s: holds neither model.safetensors nor model.safetensors.index.json", dir);
+    if (err == MDQ_OK && *index && !json_is_object(json_object_get(*index, "weight_map")))
+        err = mdq_fail(MDQ_E_DATA, "%s: weight_map: missing", *index_path);
+out:
+    free(single);
+    return err;
+}
+
+enum mdq_err mdq_safetensors_list(char ***names, int *n, const char *dir)
+{
+    static const char *one[] = {"model.safetensors"};
     json_t *index = NULL;
+    char *path = NULL;
+    const char **shards = NULL;
+    enum mdq_err err;
+    *names = NULL;
+    *n = 1;
+    MDQ_GOTO(err, find_files(dir, &index, &path), out);
+    if (index)
+        MDQ_GOTO(err, shard_names(json_object_get(index, "weight_map"), path, &shards, n), out);
+    const char **from = index ? shards : one;
+    size_t pointers = (size_t)*n * sizeof *from, bytes = pointers;
+    for (int i = 0; i < *n; i++)
+        bytes += strlen(from[i]) + 1;
+    if (!(*names = mdq_alloc(bytes, 1, "file names"))) {
+        err = MDQ_E_INTERNAL;
+        goto out;
+    }
+    char *text = (char *)*names + pointers;
+    for (int i = 0; i < *n; i++) {
+        (*names)[i] = text;
+        text = stpcpy(text, from[i]) + 1;
+    }
+out:
+    free(shards);
+    free(path);
+    json_decref(index);
+    return err;
+}
+
+static enum mdq_err open_sharded(struct mdq_safetensors *st, const char *dir, const json_t *index, const char *path)
+{
+    const json_t *map = json_object_get(index, "weight_map");
     const char **names = NULL;
     int n = 0;
     enum mdq_err err;
-    MDQ_GOTO(err, mdq_json_read(&index, path, INDEX_MAX), out);
-    const json_t *map = json_object_get(index, "weight_map");
-    if (!json_is_object(map)) {
-        err = mdq_fail(MDQ_E_DATA, "%s: weight_map: missing", path);
-        goto out;
-    }
     MDQ_GOTO(err, shard_names(map, path, &names, &n), out);
     if (!(st->files = mdq_calloc((size_t)n, sizeof *st->files, "shards"))) {
         err = MDQ_E_INTERNAL;
@@ -286,7 +339,6 @@ static enum mdq_err open_sharded(struct mdq_safetensors *st, const char *dir, co
     err = check_index(st, map, path);
 out:
     free(names);
-    json_decref(index);
     return err;
 }
 
@@ -299,28 +351,19 @@ static int tensor_name_order(const void *a, const void *b)
 enum mdq_err mdq_safetensors_open(struct mdq_safetensors **out, const char *dir)
 {
     enum mdq_err err = MDQ_E_INTERNAL;
-    char *single = NULL, *index = NULL;
+    char *index_path = NULL;
+    json_t *index = NULL;
     struct mdq_safetensors *st = *out = mdq_calloc(1, sizeof *st, "safetensors");
-    if (!st || !(single = mdq_asprintf("%s/model.safetensors", dir)) ||
-        !(index = mdq_asprintf("%s/model.safetensors.index.json", dir)))
+    if (!st)
         goto out;
-    struct stat s;
-    if (stat(dir, &s) != 0) {
-        err = mdq_fail_errno(MDQ_E_IO, "%s: cannot open the model folder", dir);
-        goto out;
-    }
-    if (!S_ISDIR(s.st_mode)) {
-        err = mdq_fail(MDQ_E_IO, "%s: is no folder: a model is a folder with config.json and model.safetensors", dir);
-        goto out;
-    }
-    if (access(single, F_OK) == 0) {
+    MDQ_GOTO(err, find_files(dir, &index, &index_path), out);
+    if (index) {
+        err = open_sharded(st, dir, index, index_path);
+    } else {
+        err = MDQ_E_INTERNAL;
         if (!(st->files = mdq_calloc(1, sizeof *st->files, "files")))
             goto out;
         err = add_file(st, dir, "model.safetensors");
-    } else if (access(index, F_OK) == 0) {
-        err = open_sharded(st, dir, index);
-    } else {
-        err = mdq_fail(MDQ_E_IO, "%s: holds neither model.safetensors nor model.safetensors.index.json", dir);
     }
     if (err != MDQ_OK)
         goto out;
@@ -333,8 +376,8 @@ enum mdq_err mdq_safetensors_open(struct mdq_safetensors **out, const char *dir)
         qsort(st->by_name, (size_t)st->n_tensors, sizeof *st->by_name, tensor_name_order);
     err = MDQ_OK;
 out:
-    free(single);
-    free(index);
+    free(index_path);
+    json_decref(index);
     if (err != MDQ_OK)
         mdq_safetensors_close(out);
     return err;

@@ -40,6 +40,11 @@ const struct mdq_tensor *mdq_safetensors_find(const struct mdq_safetensors *st, 
 /* The files, base names in order: for hashing and carrying over. */
 int mdq_safetensors_files(const struct mdq_safetensors *st);
 const char *mdq_safetensors_file(const struct mdq_safetensors *st, int i);
+/*
+ * The same list without opening the weights: "model.safetensors", or what the index names, sorted. *names is one
+ * allocation, released with free().
+ */
+enum mdq_err mdq_safetensors_list(char ***names, int *n, const char *dir);
 /* Tells the kernel that the pages of this tensor are no longer needed (streaming over a large model). */
 void mdq_tensor_release(const struct mdq_tensor *t);
 

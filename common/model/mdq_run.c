@@ -1,5 +1,7 @@
 #include "mdq_run.h"
 
+#include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "mdq_log.h"
@@ -13,6 +15,32 @@ struct mdq_run {
     bool all, loaded;
     int ctx, group;
 };
+
+enum mdq_err mdq_model_embed(const struct mdq_model *m, const int32_t *ids, int64_t tokens, float *x)
+{
+    const struct mdq_config *c = &m->config;
+    const struct mdq_tensor *e = mdq_safetensors_find(m->tensors, "model.embed_tokens.weight");
+    if (!e)
+        return mdq_fail(MDQ_E_DATA, "%s: model.embed_tokens.weight: is missing", m->dir);
+    const size_t row = mdq_dtype_bytes(e->dtype, c->hidden);
+    for (int64_t t = 0; t < tokens; t++) {
+        if (ids[t] < 0 || ids[t] >= c->vocab)
+            return mdq_fail(MDQ_E_DATA,
+                            "%s: token %d at position %" PRId64 " is outside the vocabulary of %d: the tokenizer does "
+                            "not belong to the model",
+                            m->dir, (int)ids[t], t, c->vocab);
+        float *to = x + t * c->hidden, sum = 0;
+        if (mdq_dtype_to_f32(e->dtype, (const char *)e->data + (size_t)ids[t] * row, c->hidden, to) != 0)
+            return mdq_fail(MDQ_E_DATA, "%s: model.embed_tokens.weight: of type %s: want f32, f16 or bf16", m->dir,
+                            mdq_dtype_name(e->dtype));
+        for (int i = 0; i < c->hidden; i++)
+            sum += to[i] - to[i]; /* NaN unless all are finite */
+        if (isnan(sum))
+            return mdq_fail(MDQ_E_DATA, "%s: model.embed_tokens.weight: row %d: holds values that are not finite",
+                            m->dir, (int)ids[t]);
+    }
+    return MDQ_OK;
+}
 
 static size_t block_bytes(const struct mdq_config *c)
 {
@@ -80,7 +108,7 @@ enum mdq_err mdq_run_hidden(struct mdq_run *r, const int32_t *ids, int windows, 
 {
     const struct mdq_config *c = &r->model->config;
     int64_t tokens = (int64_t)windows * r->ctx;
-    MDQ_TRY(mdq_embed(c, &r->outer, ids, tokens, x));
+    MDQ_TRY(mdq_model_embed(r->model, ids, tokens, x));
     for (int i = 0; i < c->layers; i++) {
         struct mdq_block *b = &r->blocks[r->all ? i : 0];
         if (!r->all || !r->loaded)

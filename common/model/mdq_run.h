@@ -10,6 +10,12 @@
 struct mdq_run;
 
 /*
+ * x[t] = the embedding of ids[t], x [tokens, hidden], straight from the mapped tensor (a vocabulary of 128,256 by 4096
+ * takes 2 GB in float32). Ids outside the vocabulary and non-finite values are MDQ_E_DATA.
+ */
+enum mdq_err mdq_model_embed(const struct mdq_model *m, const int32_t *ids, int64_t tokens, float *x);
+
+/*
  * `m` must outlive the run. ctx tokens per window. max_bytes bounds the activations of a group (0: 1 GiB); a group
  * has at least one window. All blocks stay loaded when their float32 weights are below the same bound.
  */

@@ -107,7 +107,8 @@ enum mdq_err mdq_header_derive(struct mdq_header **out, const struct mdq_header 
 /* As mdq_header_derive in place, and with further parents taken from another stream (gptq's --stats). */
 enum mdq_err mdq_header_add_provenance(struct mdq_header *h, const struct mdq_header *other, const char *prog,
                                        const char *args_json);
-/* Announces that records of this kind will follow (header key `kinds`; merging relies on it). Idempotent. */
+/* Announces that records of this kind will follow (header key `kinds`; merging relies on it). Idempotent. A writer
+ * refuses records of a kind that its header does not announce. */
 enum mdq_err mdq_header_add_kind(struct mdq_header *h, const char *kind);
 bool mdq_header_has_kind(const struct mdq_header *h, const char *kind);
 /* Extra header key with a JSON value (e.g. "calib"); replaces nothing. Get: NULL when absent, else free(). */
@@ -126,8 +127,8 @@ char *mdq_header_json(const struct mdq_header *h);
 struct mdq_reader;
 struct mdq_reader_options {
     int threads;  /* decoding; 0: all of OpenMP's */
-    bool headers_only;
     uint64_t max_total; /* 0: no bound on the stream's decoded size */
+    bool join; /* mdq-cat: inputs of one model that hold different layers or records; layer tables are united */
 };
 
 /*
@@ -151,7 +152,7 @@ struct mdq_writer_options {
     int level;   /* zstd; MDQ_LEVEL_DEFAULT: the measured default */
     int threads; /* encoding; 0: all of OpenMP's */
     bool thin;   /* drop the keys that a record had when it was read */
-    bool ordered; /* refuse records out of canonical order (all stages set it) */
+    bool ordered; /* no effect: records out of canonical order are always refused */
 };
 /* Path NULL or "-": standard output (a terminal is refused). The header is written at once. Does not take `h`. */
 enum mdq_err mdq_writer_open(struct mdq_writer **out, const char *path, const struct mdq_header *h,

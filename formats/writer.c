@@ -1,0 +1,230 @@
+/*
+ * The writer: records to frames to the output. Where frames are cut depends on the records alone, so the bytes written
+ * do not depend on the number of threads.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+#include <zstd.h>
+
+#include "mdq_cli.h"
+#include "mdq_internal.h"
+#include "mdq_output.h"
+
+struct mdq_writer {
+    struct mdq_output *out;
+    struct mdq_header *header;
+    bool thin;
+    int64_t count;
+    uint64_t bytes;         /* decoded, so far */
+    XXH3_state_t *hash;
+    ZSTD_CCtx *coder;
+    struct mdq_buf frame;   /* decoded bytes of the frame being filled */
+    size_t *cuts;           /* where zstd blocks shall end in it */
+    size_t n_cuts, room_cuts;
+    struct mdq_buf packed;
+    struct mdq_record *last; /* identity only */
+};
+
+static enum mdq_err send_frame(struct mdq_writer *w)
+{
+    if (w->frame.size == 0)
+        return MDQ_OK;
+    XXH3_128bits_update(w->hash, w->frame.data, w->frame.size);
+    w->bytes += w->frame.size;
+    w->packed.size = 0;
+    MDQ_TRY(mdq_frame_encode(w->coder, w->frame.data, w->frame.size, w->cuts, w->n_cuts, &w->packed));
+    w->frame.size = 0;
+    w->n_cuts = 0;
+    return mdq_output_write(w->out, w->packed.data, w->packed.size);
+}
+
+static void release(struct mdq_writer *w)
+{
+    mdq_output_abort(&w->out);
+    mdq_header_free(&w->header);
+    mdq_record_free(&w->last);
+    XXH3_freeState(w->hash);
+    ZSTD_freeCCtx(w->coder);
+    mdq_buf_free(&w->frame);
+    mdq_buf_free(&w->packed);
+    free(w->cuts);
+    free(w);
+}
+
+enum mdq_err mdq_writer_open(struct mdq_writer **out, const char *path, const struct mdq_header *h,
+                             const struct mdq_writer_options *options)
+{
+    static const struct mdq_writer_options standard = {.level = MDQ_LEVEL_DEFAULT};
+    if (!options)
+        options = &standard;
+    *out = NULL;
+    struct mdq_writer *w = mdq_calloc(1, sizeof *w, "writer");
+    if (!w)
+        return MDQ_E_INTERNAL;
+    w->thin = options->thin;
+    w->hash = XXH3_createState();
+    w->coder = mdq_frame_coder(options->level);
+    enum mdq_err err = w->hash && w->coder ? MDQ_OK : mdq_fail_nomem("writer", 1 << 20);
+    if (!err) {
+        XXH3_128bits_reset(w->hash);
+        err = mdq_header_derive(&w->header, h, NULL, NULL);
+    }
+    if (!err)
+        err = mdq_header_pack(w->header, &w->frame);
+    if (!err)
+        err = mdq_output_open(&w->out, path, true);
+    if (!err)
+        err = send_frame(w);
+    if (err) {
+        release(w);
+        return err;
+    }
+    *out = w;
+    return MDQ_OK;
+}
+
+/* ---- one record ---- */
+
+static enum mdq_err check_order(struct mdq_writer *w, const struct mdq_record *r)
+{
+    if (!mdq_header_has_kind(w->header, r->kind))
+        return mdq_fail(MDQ_E_INTERNAL, "%s: the header does not announce records of this kind", mdq_record_name(r));
+    struct mdq_id id = mdq_record_id(r);
+    if (!w->last) {
+        w->last = mdq_record_new(&id);
+        return w->last ? MDQ_OK : MDQ_E_INTERNAL;
+    }
+    struct mdq_id last = mdq_record_id(w->last);
+    if (mdq_order(w->header, &last, &id) >= 0) {
+        char *name = mdq_strdup(mdq_record_name(w->last));
+        enum mdq_err err = mdq_fail(MDQ_E_INTERNAL, "%s: out of canonical order after %s", mdq_record_name(r),
+                                    name ? name : "another");
+        free(name);
+        return err;
+    }
+    if (strcmp(last.tensor, id.tensor) == 0 && strcmp(last.kind, id.kind) == 0) {
+        w->last->row = id.row;
+        w->last->col = id.col;
+        return MDQ_OK;
+    }
+    mdq_record_free(&w->last);
+    w->last = mdq_record_new(&id);
+    return w->last ? MDQ_OK : MDQ_E_INTERNAL;
+}
+
+static void cut(struct mdq_writer *w, size_t at)
+{
+    if (w->n_cuts > 0 && w->cuts[w->n_cuts - 1] >= at)
+        return;
+    if (w->n_cuts == w->room_cuts) {
+        void *p = mdq_realloc(w->cuts, 2 * w->room_cuts + 64, sizeof *w->cuts, "writer");
+        if (!p)
+            return; /* cuts are for compression only */
+        w->cuts = p;
+        w->room_cuts = 2 * w->room_cuts + 64;
+    }
+    w->cuts[w->n_cuts++] = at;
+}
+
+/* Key and value as they are to be stored, zstd blocks ending where planes do. */
+static void add_entry(struct mdq_writer *w, const struct mdq_entry *e)
+{
+    struct mdq_layout l = {0};
+    bool is_array = false;
+    const uint8_t *end, *value = mdq_entry_value(e, &end);
+    if ((size_t)(end - value) < MDQ_PLANES_MIN || mdq_layout_read(value, end, &l, &is_array) || !is_array) {
+        mdq_buf_add(&w->frame, e->raw, e->size);
+        return;
+    }
+    size_t at = w->frame.size + e->value_at + l.offset;
+    unsigned planes = l.planes ? mdq_dtype_bits(l.dtype) / 8 : 1;
+    if (l.bytes / planes >= MDQ_FLUSH_MIN)
+        for (unsigned i = 0; i <= planes; i++)
+            cut(w, at + i * (l.bytes / planes));
+    if (!e->joined) {
+        mdq_buf_add(&w->frame, e->raw, e->size);
+        return;
+    }
+    uint8_t *room = mdq_buf_room(&w->frame, e->size);
+    if (!room)
+        return;
+    size_t head = e->value_at + l.offset, tail = e->size - head - l.bytes;
+    memcpy(room, e->raw, head);
+    mdq_planes_split(e->raw + head, (size_t)l.count, planes, room + head);
+    memcpy(room + head + l.bytes, e->raw + head + l.bytes, tail);
+    w->frame.size += e->size;
+}
+
+enum mdq_err mdq_writer_put(struct mdq_writer *w, struct mdq_record *r)
+{
+    MDQ_TRY(check_order(w, r));
+    bool thin = w->thin && r->source;
+    size_t size = strlen(r->kind) + strlen(r->tensor) + 64, n = 0;
+    for (int i = 0; i < r->n; i++)
+        if (!thin || !r->entries[i].read) {
+            size += r->entries[i].size;
+            n++;
+        }
+    if (size > MDQ_LIMIT_RECORD)
+        return mdq_fail(MDQ_E_DATA, "%s: larger than a record may be", mdq_record_name(r));
+    if (w->frame.size > 0 && w->frame.size + size > MDQ_FRAME_TARGET)
+        MDQ_TRY(send_frame(w));
+    msgpack_packer pk = mdq_packer(&w->frame);
+    msgpack_pack_map(&pk, 3 + n);
+    mdq_pack_str(&pk, "t");
+    mdq_pack_str(&pk, r->kind);
+    mdq_pack_str(&pk, "id");
+    msgpack_pack_array(&pk, 3);
+    mdq_pack_str(&pk, r->tensor);
+    msgpack_pack_int64(&pk, r->row);
+    msgpack_pack_int64(&pk, r->col);
+    mdq_pack_str(&pk, "n");
+    msgpack_pack_int64(&pk, w->count);
+    for (int i = 0; i < r->n; i++)
+        if (!thin || !r->entries[i].read)
+            add_entry(w, &r->entries[i]);
+    if (w->frame.failed)
+        return MDQ_E_INTERNAL;
+    w->count++;
+    return MDQ_OK;
+}
+
+enum mdq_err mdq_writer_finish(struct mdq_writer **wp)
+{
+    struct mdq_writer *w = *wp;
+    *wp = NULL;
+    enum mdq_err err = send_frame(w);
+    if (!err) {
+        XXH128_canonical_t hash;
+        XXH128_canonicalFromHash(&hash, XXH3_128bits_digest(w->hash));
+        msgpack_packer pk = mdq_packer(&w->frame);
+        msgpack_pack_map(&pk, 4);
+        mdq_pack_str(&pk, "t");
+        mdq_pack_str(&pk, "end");
+        mdq_pack_str(&pk, "count");
+        msgpack_pack_int64(&pk, w->count);
+        mdq_pack_str(&pk, "bytes");
+        msgpack_pack_uint64(&pk, w->bytes);
+        mdq_pack_str(&pk, "hash");
+        msgpack_pack_bin(&pk, sizeof hash);
+        msgpack_pack_bin_body(&pk, &hash, sizeof hash);
+        err = w->frame.failed ? MDQ_E_INTERNAL : send_frame(w);
+    }
+    if (!err)
+        err = mdq_output_commit(&w->out);
+    release(w);
+    return err;
+}
+
+void mdq_writer_abort(struct mdq_writer **wp)
+{
+    if (*wp)
+        release(*wp);
+    *wp = NULL;
+}
+
+uint64_t mdq_writer_records(const struct mdq_writer *w)
+{
+    return (uint64_t)w->count;
+}

@@ -4,7 +4,8 @@
  * within a window, positions start at 0 in each.
  *
  * Threads: OpenMP over fixed units (windows, heads, blocks of rows), so results do not depend on their number.
- * Every kernel has a plain double-precision version in mdq_transformer_ref.c for the tests.
+ * The plain forward pass in double precision (mdq_block_forward_ref, mdq_head_forward_ref) is the reference; the
+ * backward pass is tested against its differences.
  */
 #ifndef MDQ_TRANSFORMER_H
 #define MDQ_TRANSFORMER_H
@@ -70,5 +71,12 @@ enum mdq_err mdq_head_backward(const struct mdq_config *c, const struct mdq_oute
 /* Adds dx into the rows of g->embedding. */
 void mdq_embed_backward(const struct mdq_config *c, const int32_t *ids, int64_t tokens, const float *dx,
                         struct mdq_outer *g);
+
+/* One block as written in the papers, loop by loop, in double: x [windows * ctx, hidden] is replaced. */
+enum mdq_err mdq_block_forward_ref(const struct mdq_config *c, const struct mdq_block *b, int block_index,
+                                   const struct mdq_rotary *r, double *x, int windows, int ctx);
+/* logits [tokens, vocab] and nll [tokens] (either may be NULL), as mdq_head_forward. */
+enum mdq_err mdq_head_forward_ref(const struct mdq_config *c, const struct mdq_outer *o, const double *x,
+                                  int64_t tokens, const int32_t *targets, double *nll, double *logits);
 
 #endif

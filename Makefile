@@ -154,6 +154,7 @@ $(foreach p,$(prog_src),$(eval $(call manpage,$(p))))
 units: $(UNITS)
 ## tools: the small programs of examples/ and tests/, and the fault shims
 tools: $(TOOLS) $(SHIMS)
+	$(if $(SANITIZE),,$(Q)[ "$$(readlink build/tools)" = $(notdir $(BUILD)) ] || ln -sfn $(notdir $(BUILD)) build/tools)
 ## fuzzers: the fuzz harnesses, built and not run
 fuzzers: $(FUZZERS)
 ## benches: the benchmarks, built and not run

@@ -17,7 +17,7 @@ var.DAMP       = number damping of the Hessian, as a share of its mean diagonal
 var.FALLBACK   = error|rtn where GPTQ fails: stop, or round and record it
 var.TOKENS     = number tokens of CALIB to use
 var.CTX        = number tokens of a calibration window
-var.SEQUENTIAL = 0|1 default=0 calibrate each block behind the blocks already quantized
+var.SEQUENTIAL = 0|1 calibrate each block behind the blocks already quantized
 var.EXPORT     = gptq|gptq_v2|compressed-tensors|dense default=gptq format of OUT
 var.UNPACKABLE = error|keep default=error what EXPORT cannot hold: an error, or left in full precision
 var.DTYPE      = f32|f16|bf16 element type of EXPORT=dense

@@ -8,7 +8,7 @@
 #include "mdq_limits.h"
 #include "mdq_pack.h"
 
-void mdq_json_string(struct mdq_buf *out, const void *s, size_t n)
+void mdq_json_quote(struct mdq_buf *out, const void *s, size_t n)
 {
     const uint8_t *c = s;
     mdq_buf_add(out, "\"", 1);
@@ -68,7 +68,7 @@ const char *mdq_json_print(struct mdq_buf *out, const uint8_t *p, const uint8_t 
     case MDQ_MP_BOOL: mdq_buf_printf(out, "%s", v.u ? "true" : "false"); break;
     case MDQ_MP_UINT: mdq_buf_printf(out, "%llu", (unsigned long long)v.u); break;
     case MDQ_MP_INT: mdq_buf_printf(out, "%lld", (long long)v.i); break;
-    case MDQ_MP_STR: mdq_json_string(out, v.data, v.size); break;
+    case MDQ_MP_STR: mdq_json_quote(out, v.data, v.size); break;
     case MDQ_MP_FLOAT:
         if (isfinite(v.f))
             print_float(out, v.f, v.single);
@@ -102,7 +102,7 @@ const char *mdq_json_print(struct mdq_buf *out, const uint8_t *p, const uint8_t 
             q = mdq_mp_get(q, end, &k);
             if (!array || !(mdq_mp_is(&k, "data") || mdq_mp_is(&k, "enc"))) {
                 mdq_buf_add(out, ",", printed++ > 0);
-                mdq_json_string(out, k.data, k.size);
+                mdq_json_quote(out, k.data, k.size);
                 mdq_buf_add(out, ":", 1);
                 why = mdq_json_print(out, q, end, style);
             }

@@ -66,7 +66,7 @@ enum mdq_json_style {
 };
 /* A checked value as JSON text. NULL, or what JSON cannot hold. */
 const char *mdq_json_print(struct mdq_buf *out, const uint8_t *p, const uint8_t *end, enum mdq_json_style style);
-void mdq_json_string(struct mdq_buf *out, const void *s, size_t n);
+void mdq_json_quote(struct mdq_buf *out, const void *s, size_t n);
 /* JSON text as msgpack, keys sorted. */
 enum mdq_err mdq_json_pack(struct mdq_buf *out, const char *json, const char *what);
 

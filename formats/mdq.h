@@ -65,6 +65,7 @@ bool mdq_record_has(const struct mdq_record *r, const char *key);
  * An array that is stored byte-shuffled is unshuffled at the first get. `key` may not contain NUL.
  */
 enum mdq_err mdq_record_get_int(const struct mdq_record *r, const char *key, int64_t *out);
+enum mdq_err mdq_record_get_bool(const struct mdq_record *r, const char *key, bool *out);
 enum mdq_err mdq_record_get_f64(const struct mdq_record *r, const char *key, double *out);
 enum mdq_err mdq_record_get_str(const struct mdq_record *r, const char *key, const char **out); /* NUL-terminated */
 enum mdq_err mdq_record_get_array(struct mdq_record *r, const char *key, struct mdq_array *out);

@@ -359,6 +359,17 @@ static enum mdq_err find(const struct mdq_record *r, const char *key, struct mdq
     return MDQ_OK;
 }
 
+enum mdq_err mdq_record_get_bool(const struct mdq_record *r, const char *key, bool *out)
+{
+    struct mdq_entry *e;
+    struct mdq_mp v;
+    MDQ_TRY(find(r, key, &e, &v));
+    if (v.type != MDQ_MP_BOOL)
+        return wrong(r, key, "not true or false");
+    *out = v.u != 0;
+    return MDQ_OK;
+}
+
 enum mdq_err mdq_record_get_int(const struct mdq_record *r, const char *key, int64_t *out)
 {
     struct mdq_entry *e;

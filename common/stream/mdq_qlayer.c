@@ -82,17 +82,16 @@ static enum mdq_err begin(struct mdq_qlayer *q, const struct mdq_layer_entry *e,
         return mdq_fail(MDQ_E_DATA, "%.60s...: the tensor's name is too long", e->tensor);
     if (!mdq_record_has(rec, "qbits"))
         return mdq_fail(MDQ_E_DATA, "%s: is not quantized: no qbits in its layer record (run mdq-gptq first)", e->tensor);
-    int64_t bits, sym = 0;
+    int64_t bits;
     MDQ_TRY(mdq_record_get_int(rec, "qbits", &bits));
     MDQ_TRY(mdq_record_get_int(rec, "qgroup", &q->group));
-    MDQ_TRY(mdq_record_get_int(rec, "qsym", &sym));
+    MDQ_TRY(mdq_record_get_bool(rec, "qsym", &q->sym));
     if (bits != 2 && bits != 3 && bits != 4 && bits != 8)
         return mdq_fail(MDQ_E_DATA, "%s: qbits: %" PRId64 " is none of 2, 3, 4, 8", e->tensor, bits);
     q->block = e->block;
     q->rows = e->rows;
     q->cols = e->cols;
     q->bits = (int)bits;
-    q->sym = sym != 0;
     if (q->group < 1 || q->cols % q->group)
         return mdq_fail(MDQ_E_DATA, "%s: qgroup: %" PRId64 " does not divide %" PRId64 " columns", e->tensor, q->group,
                         q->cols);

@@ -167,9 +167,13 @@ static enum mdq_err write_report(struct state *s, const char *dir)
 static void say(const struct state *s)
 {
     const struct pack_plan *p = &s->plan;
+    enum { NAMED = 8 };
+    int kept = 0;
     for (int i = 0; i < p->n; i++)
-        if (p->entries[i].kept)
+        if (p->entries[i].kept && kept++ < NAMED)
             mdq_log(MDQ_LOG_WARNING, "%s: kept in full precision: %s", p->entries[i].name, p->entries[i].kept);
+    if (kept > NAMED)
+        mdq_log(MDQ_LOG_WARNING, "and %d more layers, all named in %s/%s", kept - NAMED, s->opts->cli.output, PACK_MARKER);
     mdq_log(MDQ_LOG_NOTE, "%s: %s, %d layers quantized, %d kept in full precision, %d other tensors; %.1f MB of %.1f MB, %.2f "
             "bits per quantized weight", s->opts->cli.output, p->format->name, p->n - p->n_kept, p->n_kept,
             s->totals.carried, s->totals.bytes / 1e6, s->totals.source_bytes / 1e6,

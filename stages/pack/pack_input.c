@@ -249,8 +249,10 @@ enum mdq_err pack_input_next(struct pack_input *in, struct mdq_qlayer *l, bool *
             return MDQ_OK;
         bool found;
         enum mdq_err err = mdq_qlayer_next(in->reader, l, &found);
-        if (err != MDQ_OK)
-            return mdq_fail_in(err, "%s", pack_input_name(in));
+        if (err != MDQ_OK) /* the reader names its file, what was made of its records does not */
+            return strncmp(mdq_error_message(), pack_input_name(in), strlen(pack_input_name(in))) == 0
+                       ? err
+                       : mdq_fail_in(err, "%s", pack_input_name(in));
         const struct part *p = &in->parts[in->part];
         const int end = p->first + p->layers;
         char name[96] = "";

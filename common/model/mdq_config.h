@@ -53,6 +53,7 @@ struct mdq_config {
     bool sym, desc_act, zero_minus_one; /* zero_minus_one: GPTQ v1's stored zero is zero - 1 */
     struct mdq_scheme schemes[MDQ_SCHEMES]; /* all that occur (compressed-tensors: config_groups); the first is above */
     int n_schemes;
+    bool sym_stated; /* GPTQ: sym is in the file; otherwise readers take it for true */
     char **ignore;            /* compressed-tensors: modules left unquantized */
     int n_ignore;
 };

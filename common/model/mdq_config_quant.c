@@ -72,6 +72,7 @@ static enum mdq_err read_gptq(struct mdq_config *c, const struct mdq_json_at *at
         return mdq_fail(MDQ_E_DATA, "%s: %spack_dtype: %s is not supported (int32 is)", at->file, at->prefix, pack);
     c->storage = MDQ_STORED_GPTQ;
     c->zero_minus_one = v1;
+    c->sym_stated = json_is_boolean(json_object_get(at->object, "sym"));
     c->schemes[0] = s;
     c->n_schemes = 1;
     return MDQ_OK;

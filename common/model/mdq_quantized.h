@@ -1,6 +1,6 @@
 /*
  * Linear layers that a model folder stores quantized: GPTQ (v1, v2) and compressed-tensors pack-quantized, as
- * docs of those formats lay them out. N = outputs (rows of W), K = inputs (columns), b = bits, G = groups of a row.
+ * those formats lay them out. N = outputs (rows of W), K = inputs (columns), b = bits, G = groups of a row.
  *
  *   GPTQ                 qweight I32 [K*b/32, N], each column one bit stream over k; qzeros I32 [G, N*b/32], each row one
  *                        bit stream over n, of zero - 1 (v1) or zero (v2); scales [G, N]; g_idx I32 [K] (may be absent)
@@ -18,7 +18,11 @@
 
 #include "mdq_model.h"
 
-/* The tensors of one module, their dtypes and shapes checked against the configuration. */
+/*
+ * A v1 reader adds 1 to each stored zero and keeps `bits` bits: a zero of 0, stored as -1, wraps to 2^bits - 1 and back.
+ *
+ * The tensors of one module, their dtypes and shapes checked against the configuration.
+ */
 struct mdq_quantized {
     int bits;
     int64_t out, in, groups, group; /* group: columns per group */

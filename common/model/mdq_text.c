@@ -59,14 +59,14 @@ static enum mdq_err cut(struct mdq_windows *out, struct mdq_ids *ids, const char
     out->tokens = max_tokens > 0 && ids->n > max_tokens ? max_tokens : ids->n;
     out->count = out->tokens / out->ctx;
     if (out->count == 0)
-        return mdq_fail(MDQ_E_DATA, "%s: text shorter than a window: %lld tokens, the window has %lld%s", name,
+        return mdq_fail(MDQ_E_DATA, "%s: text shorter than a window: %lld tokens, the window has %lld: %s", name,
                         (long long)out->tokens, (long long)out->ctx,
-                        out->tokens < ids->n ? ": allow more tokens or make the window shorter"
-                                             : ": give more text or make the window shorter");
+                        out->tokens < ids->n ? "allow more tokens or make the window shorter"
+                                             : "give more text or make the window shorter");
     for (int64_t i = 0; vocab > 0 && i < out->tokens; i++)
         if (ids->v[i] >= vocab)
-            return mdq_fail(MDQ_E_DATA, "%s: token %lld: id %d, but the model has a vocabulary of %d: the tokenizer is not "
-                            "this model's", name, (long long)i, ids->v[i], vocab);
+            return mdq_fail(MDQ_E_DATA, "%s: token %lld: id %d, but the model's vocabulary has %d: not its tokenizer",
+                            name, (long long)i, ids->v[i], vocab);
     out->ids = ids->v;
     *ids = (struct mdq_ids){0};
     return MDQ_OK;

@@ -48,7 +48,7 @@ static enum mdq_err template_token(const struct mdq_tokenizer *t, const json_t *
     static const char where[] = "post_processor: TemplateProcessing";
     const char *name;
     size_t n;
-    MDQ_TRY(mdq_json_string(json_object_get(item, "SpecialToken"), "id", where, &name, &n));
+    MDQ_TRY(mdq_tok_json_string(json_object_get(item, "SpecialToken"), "id", where, &name, &n));
     const json_t *list = json_object_get(json_object_get(tokens, name), "ids");
     if (!json_is_array(list))
         return mdq_fail(MDQ_E_DATA, "%s: special_tokens: '%s' is missing", where, name);
@@ -88,7 +88,7 @@ static enum mdq_err template(struct mdq_tokenizer *t, const json_t *spec)
 static enum mdq_err post_processor(void *arg, const json_t *spec)
 {
     const char *type;
-    MDQ_TRY(mdq_json_type(spec, "post_processor", &type));
+    MDQ_TRY(mdq_tok_json_type(spec, "post_processor", &type));
     if (!strcmp(type, "ByteLevel")) /* trims offsets, which we do not give */
         return MDQ_OK;
     if (!strcmp(type, "TemplateProcessing"))
@@ -126,8 +126,8 @@ static enum mdq_err configure(struct mdq_tokenizer *t, const json_t *config)
     int32_t eos;
     const json_t *bos_stated = json_object_get(config, "add_bos_token");
     const json_t *eos_stated = json_object_get(config, "add_eos_token");
-    MDQ_TRY(mdq_json_bool(config, "add_bos_token", false, "add_bos_token", &add_bos));
-    MDQ_TRY(mdq_json_bool(config, "add_eos_token", false, "add_eos_token", &add_eos));
+    MDQ_TRY(mdq_tok_json_bool(config, "add_bos_token", false, "add_bos_token", &add_bos));
+    MDQ_TRY(mdq_tok_json_bool(config, "add_eos_token", false, "add_eos_token", &add_eos));
     MDQ_TRY(config_token(t, config, "bos_token", add_bos, &t->bos));
     MDQ_TRY(config_token(t, config, "eos_token", add_eos, &eos));
     if (t->bos >= 0 && json_is_boolean(bos_stated)) {
@@ -162,7 +162,7 @@ static enum mdq_err parse(struct mdq_tokenizer *t, const json_t *root)
     MDQ_TRY(mdq_decoder_parse(&t->decoder, json_object_get(root, "decoder")));
     const json_t *post = json_object_get(root, "post_processor");
     if (post && !json_is_null(post))
-        MDQ_TRY(mdq_json_sequence(post, "processors", "post_processor", 0, post_processor, t));
+        MDQ_TRY(mdq_tok_json_sequence(post, "processors", "post_processor", 0, post_processor, t));
     t->bos = t->before.n > 0 ? t->before.v[0] : -1;
     return MDQ_OK;
 }
@@ -170,14 +170,14 @@ static enum mdq_err parse(struct mdq_tokenizer *t, const json_t *root)
 static enum mdq_err open_files(struct mdq_tokenizer *t, const char *path, const char *config_path)
 {
     json_t *root = NULL;
-    MDQ_TRY(mdq_json_read(&root, path, false));
+    MDQ_TRY(mdq_tok_json_read(&root, path, false));
     enum mdq_err err = parse(t, root);
     json_decref(root);
     if (err)
         return mdq_fail_in(err, "%s", path);
     if (!config_path)
         return MDQ_OK;
-    MDQ_TRY(mdq_json_read(&root, config_path, true));
+    MDQ_TRY(mdq_tok_json_read(&root, config_path, true));
     if (!root)
         return MDQ_OK;
     err = configure(t, root);
@@ -257,7 +257,8 @@ static enum mdq_err encode_raw(const struct mdq_tokenizer *t, struct mdq_scratch
     for (size_t i = 0; i < cuts->n; i++) {
         const struct mdq_segment *c = &cuts->v[i];
         MDQ_TRY(c->id >= 0 ? mdq_ids_add(ids, c->id)
-                           : encode_plain(t, w, w->normal.p + c->start, c->stop - c->start, start && c->start == 0, ids));
+                           : encode_plain(t, w, w->normal.p + c->start, c->stop - c->start,
+                                          start && c->start == 0, ids));
     }
     return MDQ_OK;
 }
@@ -266,7 +267,8 @@ enum mdq_err mdq_tokenizer_encode(const struct mdq_tokenizer *t, const char *tex
                                   struct mdq_ids *ids)
 {
     if (size > MDQ_TOK_MAX_TEXT)
-        return mdq_fail(MDQ_E_DATA, "text: %zu bytes, more than the %zu that are encoded at once", size, MDQ_TOK_MAX_TEXT);
+        return mdq_fail(MDQ_E_DATA, "text: %zu bytes, more than the %zu that are encoded at once", size,
+                        MDQ_TOK_MAX_TEXT);
     size_t valid = mdq_utf8_valid_prefix(text, size);
     if (valid < size)
         return mdq_fail(MDQ_E_DATA, "text: byte %zu (0x%02X): no valid UTF-8", valid, (unsigned char)text[valid]);

@@ -99,12 +99,12 @@ static enum mdq_err parse_token(struct mdq_added *a, size_t i, const json_t *spe
     struct token *t = &a->tokens[i];
     const char *content;
     int64_t id;
-    MDQ_TRY(mdq_json_string(spec, "content", where, &content, &t->size));
-    MDQ_TRY(mdq_json_int(spec, "id", 0, 4 * (int64_t)(vocab->n + (int32_t)a->n) + 65536, where, &id));
-    MDQ_TRY(mdq_json_bool(spec, "single_word", false, where, &t->single_word));
-    MDQ_TRY(mdq_json_bool(spec, "lstrip", false, where, &t->lstrip));
-    MDQ_TRY(mdq_json_bool(spec, "rstrip", false, where, &t->rstrip));
-    MDQ_TRY(mdq_json_bool(spec, "normalized", true, where, &t->normalized));
+    MDQ_TRY(mdq_tok_json_string(spec, "content", where, &content, &t->size));
+    MDQ_TRY(mdq_tok_json_int(spec, "id", 0, 4 * (int64_t)(vocab->n + (int32_t)a->n) + 65536, where, &id));
+    MDQ_TRY(mdq_tok_json_bool(spec, "single_word", false, where, &t->single_word));
+    MDQ_TRY(mdq_tok_json_bool(spec, "lstrip", false, where, &t->lstrip));
+    MDQ_TRY(mdq_tok_json_bool(spec, "rstrip", false, where, &t->rstrip));
+    MDQ_TRY(mdq_tok_json_bool(spec, "normalized", true, where, &t->normalized));
     if (t->size == 0)
         return mdq_fail(MDQ_E_DATA, "%s: content: empty", where);
     t->id = (int32_t)id;
@@ -127,13 +127,14 @@ static enum mdq_err index_token(struct mdq_added *a, size_t i, const struct mdq_
 {
     struct token *t = &a->tokens[i];
     int32_t before = a->by_id[t->id];
-    if (before != NO_NODE && (a->tokens[before].size != t->size || memcmp(a->tokens[before].content, t->content, t->size)))
+    const struct token *u = before == NO_NODE ? t : &a->tokens[before];
+    if (u->size != t->size || memcmp(u->content, t->content, t->size))
         return mdq_fail(MDQ_E_DATA, "added_tokens: %zu: '%.*s' has the id of '%.*s', %d", i, (int)t->size, t->content,
-                        (int)a->tokens[before].size, a->tokens[before].content, t->id);
+                        (int)u->size, u->content, t->id);
     int32_t same = mdq_added_id(a, t->content, t->size);
     if (same >= 0 && same != t->id)
-        return mdq_fail(MDQ_E_DATA, "added_tokens: %zu: '%.*s' is there twice, as %d and %d", i, (int)t->size, t->content,
-                        same, t->id);
+        return mdq_fail(MDQ_E_DATA, "added_tokens: %zu: '%.*s' is there twice, as %d and %d", i, (int)t->size,
+                        t->content, same, t->id);
     a->by_id[t->id] = (int32_t)i;
     MDQ_TRY(insert(&a->spellings, t->content, t->size, (int32_t)i));
     if (!t->normalized)

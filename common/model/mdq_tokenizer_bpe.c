@@ -139,15 +139,16 @@ static enum mdq_err parse_merge(struct mdq_bpe *b, const json_t *m, size_t line,
     for (int i = 0; i < 2; i++) {
         id[i] = mdq_vocab_id(&b->vocab, part[i], size[i]);
         if (id[i] < 0)
-            return mdq_fail(MDQ_E_DATA, "model: merges: %zu: '%.*s' is not in the vocabulary", line, (int)size[i], part[i]);
+            return mdq_fail(MDQ_E_DATA, "model: merges: %zu: '%.*s' is not in the vocabulary", line,
+                            (int)size[i], part[i]);
     }
     joined->n = 0;
     MDQ_TRY(mdq_buf_add(joined, part[0], size[0]));
     MDQ_TRY(mdq_buf_add(joined, part[1], size[1]));
     b->results[rank] = mdq_vocab_id(&b->vocab, joined->p, joined->n);
     if (b->results[rank] < 0)
-        return mdq_fail(MDQ_E_DATA, "model: merges: %zu: its result '%.*s' is not in the vocabulary", line, (int)joined->n,
-                        joined->p);
+        return mdq_fail(MDQ_E_DATA, "model: merges: %zu: its result '%.*s' is not in the vocabulary", line,
+                        (int)joined->n, joined->p);
     uint64_t key = (uint64_t)id[0] << 32 | (uint32_t)id[1];
     int64_t slot = pair_slot(b, key);
     b->pairs[slot] = key + 1;
@@ -239,9 +240,9 @@ static enum mdq_err parse(struct mdq_bpe *b, const json_t *model)
     const json_t *dropout = json_object_get(model, "dropout");
     if (dropout && !json_is_null(dropout) && !(json_is_number(dropout) && json_number_value(dropout) == 0))
         return mdq_fail(MDQ_E_DATA, "model: dropout: not supported");
-    MDQ_TRY(mdq_json_bool(model, "byte_fallback", false, "model", &b->byte_fallback));
-    MDQ_TRY(mdq_json_bool(model, "fuse_unk", false, "model", &b->fuse_unk));
-    MDQ_TRY(mdq_json_bool(model, "ignore_merges", false, "model", &b->ignore_merges));
+    MDQ_TRY(mdq_tok_json_bool(model, "byte_fallback", false, "model", &b->byte_fallback));
+    MDQ_TRY(mdq_tok_json_bool(model, "fuse_unk", false, "model", &b->fuse_unk));
+    MDQ_TRY(mdq_tok_json_bool(model, "ignore_merges", false, "model", &b->ignore_merges));
     MDQ_TRY(mdq_vocab_parse(&b->vocab, json_object_get(model, "vocab")));
     MDQ_TRY(parse_merges(b, json_object_get(model, "merges")));
     MDQ_TRY(parse_chars(b));
@@ -250,7 +251,7 @@ static enum mdq_err parse(struct mdq_bpe *b, const json_t *model)
     if (unk && !json_is_null(unk)) {
         const char *s;
         size_t n;
-        MDQ_TRY(mdq_json_string(model, "unk_token", "model", &s, &n));
+        MDQ_TRY(mdq_tok_json_string(model, "unk_token", "model", &s, &n));
         b->unk = mdq_vocab_id(&b->vocab, s, n);
         if (b->unk < 0)
             return mdq_fail(MDQ_E_DATA, "model: unk_token: '%s' is not in the vocabulary", s);

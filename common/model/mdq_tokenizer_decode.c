@@ -25,7 +25,7 @@ static enum mdq_err parse_mark(struct step *s, const json_t *spec, const char *k
 {
     const char *text;
     size_t n, end = 0;
-    MDQ_TRY(mdq_json_string(spec, key, where, &text, &n));
+    MDQ_TRY(mdq_tok_json_string(spec, key, where, &text, &n));
     if (n)
         s->mark = mdq_utf8_next(text, &end);
     return n && end == n ? MDQ_OK : mdq_fail(MDQ_E_DATA, "%s: %s: not one character", where, key);
@@ -35,7 +35,7 @@ static enum mdq_err parse_metaspace(struct step *s, const json_t *spec)
 {
     static const char where[] = "decoder: Metaspace";
     MDQ_TRY(parse_mark(s, spec, "replacement", where));
-    MDQ_TRY(mdq_json_bool(spec, "add_prefix_space", true, where, &s->prefix));
+    MDQ_TRY(mdq_tok_json_bool(spec, "add_prefix_space", true, where, &s->prefix));
     const json_t *scheme = json_object_get(spec, "prepend_scheme");
     if (json_is_string(scheme))
         s->prefix = strcmp(json_string_value(scheme), "never") != 0;
@@ -47,7 +47,7 @@ static enum mdq_err leaf(void *arg, const json_t *spec)
     static const char *const names[] = {"ByteLevel", "Metaspace", "Replace", "ByteFallback", "Fuse", "Strip"};
     struct mdq_decoder *d = arg;
     const char *type;
-    MDQ_TRY(mdq_json_type(spec, "decoder", &type));
+    MDQ_TRY(mdq_tok_json_type(spec, "decoder", &type));
     if (d->n == MDQ_TOK_MAX_STEPS)
         return mdq_fail(MDQ_E_DATA, "decoder: more than %d steps", MDQ_TOK_MAX_STEPS);
     struct step *s = &d->steps[d->n++];
@@ -63,7 +63,7 @@ static enum mdq_err leaf(void *arg, const json_t *spec)
     case REPLACE: {
         const char *text;
         MDQ_TRY(mdq_pattern_parse(&s->pattern, json_object_get(spec, "pattern"), "decoder: Replace"));
-        MDQ_TRY(mdq_json_string(spec, "content", "decoder: Replace", &text, &s->size));
+        MDQ_TRY(mdq_tok_json_string(spec, "content", "decoder: Replace", &text, &s->size));
         s->content = mdq_alloc(s->size, 1, "decoder");
         if (!s->content)
             return MDQ_E_INTERNAL;
@@ -73,8 +73,8 @@ static enum mdq_err leaf(void *arg, const json_t *spec)
     case STRIP: {
         int64_t start, stop;
         MDQ_TRY(parse_mark(s, spec, "content", "decoder: Strip"));
-        MDQ_TRY(mdq_json_int(spec, "start", 0, INT32_MAX, "decoder: Strip", &start));
-        MDQ_TRY(mdq_json_int(spec, "stop", 0, INT32_MAX, "decoder: Strip", &stop));
+        MDQ_TRY(mdq_tok_json_int(spec, "start", 0, INT32_MAX, "decoder: Strip", &start));
+        MDQ_TRY(mdq_tok_json_int(spec, "stop", 0, INT32_MAX, "decoder: Strip", &stop));
         s->start = (size_t)start;
         s->stop = (size_t)stop;
         return MDQ_OK;
@@ -92,7 +92,7 @@ enum mdq_err mdq_decoder_parse(struct mdq_decoder **out, const json_t *spec)
     struct mdq_decoder *d = mdq_calloc(1, sizeof *d, "decoder");
     if (!d)
         return MDQ_E_INTERNAL;
-    enum mdq_err err = mdq_json_sequence(spec, "decoders", "decoder", 0, leaf, d);
+    enum mdq_err err = mdq_tok_json_sequence(spec, "decoders", "decoder", 0, leaf, d);
     if (err)
         mdq_decoder_free(d);
     else

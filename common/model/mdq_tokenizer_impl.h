@@ -3,7 +3,7 @@
  *
  * A text passes through: added tokens matched as written -> normalizer -> added tokens matched in normalized text ->
  * pre-tokenizer (pieces) -> BPE of each piece -> post-processor. Nested sequences in the file become flat lists of
- * steps. Everything in `struct mdq_tokenizer` is read-only after opening; what a call needs lies in `struct mdq_scratch`.
+ * steps. Everything in `struct mdq_tokenizer` is read-only after opening; what a call needs is in `struct mdq_scratch`.
  */
 #ifndef MDQ_TOKENIZER_IMPL_H
 #define MDQ_TOKENIZER_IMPL_H
@@ -163,17 +163,17 @@ enum mdq_err mdq_decoder_apply(const struct mdq_decoder *d, struct mdq_buf *text
 /* ---- JSON (mdq_tokenizer_json.c) ---- */
 
 /* Reads a JSON file; *out is released with json_decref. A file that is not there: MDQ_OK and *out NULL if `optional`. */
-enum mdq_err mdq_json_read(json_t **out, const char *path, bool optional);
+enum mdq_err mdq_tok_json_read(json_t **out, const char *path, bool optional);
 /* obj[key] as a boolean; absent or null gives the default; another type is an error naming `where` and key. */
-enum mdq_err mdq_json_bool(const json_t *obj, const char *key, bool fallback, const char *where, bool *out);
-enum mdq_err mdq_json_int(const json_t *obj, const char *key, int64_t min, int64_t max, const char *where,
+enum mdq_err mdq_tok_json_bool(const json_t *obj, const char *key, bool fallback, const char *where, bool *out);
+enum mdq_err mdq_tok_json_int(const json_t *obj, const char *key, int64_t min, int64_t max, const char *where,
                           int64_t *out);
 /* obj[key], which must be a string; *out points into obj. */
-enum mdq_err mdq_json_string(const json_t *obj, const char *key, const char *where, const char **out, size_t *n);
+enum mdq_err mdq_tok_json_string(const json_t *obj, const char *key, const char *where, const char **out, size_t *n);
 /* obj["type"] of a component; spec must be an object. */
-enum mdq_err mdq_json_type(const json_t *spec, const char *where, const char **type);
+enum mdq_err mdq_tok_json_type(const json_t *spec, const char *where, const char **type);
 /* Calls `leaf` for spec or, where its type is Sequence, for each of spec[list] in turn, however deep. */
-enum mdq_err mdq_json_sequence(const json_t *spec, const char *list, const char *where, int depth,
+enum mdq_err mdq_tok_json_sequence(const json_t *spec, const char *list, const char *where, int depth,
                                enum mdq_err (*leaf)(void *arg, const json_t *spec), void *arg);
 
 /* Room for one more in a growing array: doubles *v. */

@@ -6,7 +6,7 @@
 
 #include "mdq_tokenizer_impl.h"
 
-enum mdq_err mdq_json_read(json_t **out, const char *path, bool optional)
+enum mdq_err mdq_tok_json_read(json_t **out, const char *path, bool optional)
 {
     *out = NULL;
     FILE *f = fopen(path, "rb");
@@ -45,7 +45,7 @@ enum mdq_err mdq_json_read(json_t **out, const char *path, bool optional)
     return err;
 }
 
-enum mdq_err mdq_json_bool(const json_t *obj, const char *key, bool fallback, const char *where, bool *out)
+enum mdq_err mdq_tok_json_bool(const json_t *obj, const char *key, bool fallback, const char *where, bool *out)
 {
     const json_t *v = json_object_get(obj, key);
     *out = fallback;
@@ -57,7 +57,7 @@ enum mdq_err mdq_json_bool(const json_t *obj, const char *key, bool fallback, co
     return MDQ_OK;
 }
 
-enum mdq_err mdq_json_int(const json_t *obj, const char *key, int64_t min, int64_t max, const char *where,
+enum mdq_err mdq_tok_json_int(const json_t *obj, const char *key, int64_t min, int64_t max, const char *where,
                           int64_t *out)
 {
     const json_t *v = json_object_get(obj, key);
@@ -71,7 +71,7 @@ enum mdq_err mdq_json_int(const json_t *obj, const char *key, int64_t min, int64
     return MDQ_OK;
 }
 
-enum mdq_err mdq_json_string(const json_t *obj, const char *key, const char *where, const char **out, size_t *n)
+enum mdq_err mdq_tok_json_string(const json_t *obj, const char *key, const char *where, const char **out, size_t *n)
 {
     const json_t *v = json_object_get(obj, key);
     *out = "";
@@ -83,27 +83,27 @@ enum mdq_err mdq_json_string(const json_t *obj, const char *key, const char *whe
     return MDQ_OK;
 }
 
-enum mdq_err mdq_json_type(const json_t *spec, const char *where, const char **type)
+enum mdq_err mdq_tok_json_type(const json_t *spec, const char *where, const char **type)
 {
     if (!json_is_object(spec))
         return mdq_fail(MDQ_E_DATA, "%s: neither null nor an object", where);
     size_t n;
-    return mdq_json_string(spec, "type", where, type, &n);
+    return mdq_tok_json_string(spec, "type", where, type, &n);
 }
 
-enum mdq_err mdq_json_sequence(const json_t *spec, const char *list, const char *where, int depth,
+enum mdq_err mdq_tok_json_sequence(const json_t *spec, const char *list, const char *where, int depth,
                                enum mdq_err (*leaf)(void *arg, const json_t *spec), void *arg)
 {
     if (depth > MDQ_TOK_MAX_DEPTH)
         return mdq_fail(MDQ_E_DATA, "%s: Sequence: nested deeper than %d", where, MDQ_TOK_MAX_DEPTH);
     const char *type;
-    MDQ_TRY(mdq_json_type(spec, where, &type));
+    MDQ_TRY(mdq_tok_json_type(spec, where, &type));
     if (strcmp(type, "Sequence") != 0)
         return leaf(arg, spec);
     const json_t *items = json_object_get(spec, list);
     if (!json_is_array(items))
         return mdq_fail(MDQ_E_DATA, "%s: Sequence: %s: no list", where, list);
     for (size_t i = 0; i < json_array_size(items); i++)
-        MDQ_TRY(mdq_json_sequence(json_array_get(items, i), list, where, depth + 1, leaf, arg));
+        MDQ_TRY(mdq_tok_json_sequence(json_array_get(items, i), list, where, depth + 1, leaf, arg));
     return MDQ_OK;
 }

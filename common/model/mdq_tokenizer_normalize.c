@@ -24,7 +24,7 @@ struct mdq_normalizer {
 static enum mdq_err content(struct step *s, const json_t *spec, const char *key, const char *where)
 {
     const char *text;
-    MDQ_TRY(mdq_json_string(spec, key, where, &text, &s->size));
+    MDQ_TRY(mdq_tok_json_string(spec, key, where, &text, &s->size));
     s->content = mdq_alloc(s->size, 1, where);
     if (!s->content)
         return MDQ_E_INTERNAL;
@@ -51,7 +51,7 @@ static enum mdq_err leaf(void *arg, const json_t *spec)
     };
     struct mdq_normalizer *z = arg;
     const char *type;
-    MDQ_TRY(mdq_json_type(spec, "normalizer", &type));
+    MDQ_TRY(mdq_tok_json_type(spec, "normalizer", &type));
     if (z->n == MDQ_TOK_MAX_STEPS)
         return mdq_fail(MDQ_E_DATA, "normalizer: more than %d steps", MDQ_TOK_MAX_STEPS);
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
@@ -61,8 +61,8 @@ static enum mdq_err leaf(void *arg, const json_t *spec)
         s->kind = known[i].kind;
         s->form = (utf8proc_option_t)(known[i].form | UTF8PROC_STABLE);
         if (s->kind == STRIP) {
-            MDQ_TRY(mdq_json_bool(spec, "strip_left", true, "normalizer: Strip", &s->left));
-            return mdq_json_bool(spec, "strip_right", true, "normalizer: Strip", &s->right);
+            MDQ_TRY(mdq_tok_json_bool(spec, "strip_left", true, "normalizer: Strip", &s->left));
+            return mdq_tok_json_bool(spec, "strip_right", true, "normalizer: Strip", &s->right);
         }
         if (s->kind == PREPEND)
             return content(s, spec, "prepend", "normalizer: Prepend");
@@ -83,7 +83,7 @@ enum mdq_err mdq_normalizer_parse(struct mdq_normalizer **out, const json_t *spe
     struct mdq_normalizer *z = mdq_calloc(1, sizeof *z, "normalizer");
     if (!z)
         return MDQ_E_INTERNAL;
-    enum mdq_err err = mdq_json_sequence(spec, "normalizers", "normalizer", 0, leaf, z);
+    enum mdq_err err = mdq_tok_json_sequence(spec, "normalizers", "normalizer", 0, leaf, z);
     if (err)
         mdq_normalizer_free(z);
     else

@@ -28,7 +28,8 @@ enum { MAX_GROUPS = 128 };
 /* White_Space. PCRE2's own \s has U+180E too, which left the property in Unicode 6.3. */
 #define SPACE "\\p{Z}\\t-\\r\\x{85}"
 /* \w: PCRE2's lacks marks and connectors. */
-#define WORD "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}"
+#define WORD \
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}"
 
 struct rewriter {
     const char *s;
@@ -63,7 +64,10 @@ static bool is_one_of(int c, const char *set)
 
 static int hex_value(int c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 /*
@@ -384,11 +388,13 @@ enum mdq_err mdq_pattern_regex(struct mdq_pattern **out, const char *regex, size
         int why;
         PCRE2_SIZE at;
         pcre2_set_newline(context, PCRE2_NEWLINE_LF);
-        p->code = pcre2_compile((PCRE2_SPTR)r.out.p, r.out.n, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &why, &at, context);
+        p->code = pcre2_compile((PCRE2_SPTR)r.out.p, r.out.n, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &why, &at,
+                                context);
         if (!p->code) {
             char text[128];
             pcre2_get_error_message(why, (PCRE2_UCHAR *)text, sizeof text);
-            err = mdq_fail(MDQ_E_DATA, "%s: regular expression '%.*s': %s", where, (int)(n < 200 ? n : 200), regex, text);
+            err = mdq_fail(MDQ_E_DATA, "%s: regular expression '%.*s': %s", where, (int)(n < 200 ? n : 200), regex,
+                           text);
         } else
             pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE); /* where it cannot, matching interprets */
     }

@@ -40,7 +40,7 @@ static enum mdq_err parse_behavior(struct step *s, const json_t *spec, const cha
     }
     const char *name;
     size_t n;
-    MDQ_TRY(mdq_json_string(spec, "behavior", where, &name, &n));
+    MDQ_TRY(mdq_tok_json_string(spec, "behavior", where, &name, &n));
     for (size_t i = 0; i < sizeof behaviors / sizeof behaviors[0]; i++)
         if (!strcmp(name, behaviors[i])) {
             s->behavior = (enum behavior)i;
@@ -54,7 +54,7 @@ static enum mdq_err parse_metaspace(struct step *s, const json_t *spec)
     static const char where[] = "pre_tokenizer: Metaspace";
     const char *text;
     size_t n, end = 0;
-    MDQ_TRY(mdq_json_string(spec, "replacement", where, &text, &n));
+    MDQ_TRY(mdq_tok_json_string(spec, "replacement", where, &text, &n));
     if (n)
         mdq_utf8_next(text, &end);
     if (n == 0 || end != n)
@@ -63,11 +63,11 @@ static enum mdq_err parse_metaspace(struct step *s, const json_t *spec)
     s->mark_size = n;
     const json_t *scheme = json_object_get(spec, "prepend_scheme");
     bool prefix;
-    MDQ_TRY(mdq_json_bool(spec, "add_prefix_space", true, where, &prefix));
+    MDQ_TRY(mdq_tok_json_bool(spec, "add_prefix_space", true, where, &prefix));
     if (!scheme || json_is_null(scheme))
         s->scheme = prefix ? ALWAYS : NEVER;
     else {
-        MDQ_TRY(mdq_json_string(spec, "prepend_scheme", where, &text, &n));
+        MDQ_TRY(mdq_tok_json_string(spec, "prepend_scheme", where, &text, &n));
         if (!strcmp(text, "always"))
             s->scheme = ALWAYS;
         else if (!strcmp(text, "first"))
@@ -79,7 +79,7 @@ static enum mdq_err parse_metaspace(struct step *s, const json_t *spec)
         if (!prefix && s->scheme != NEVER)
             return mdq_fail(MDQ_E_DATA, "%s: prepend_scheme %s contradicts add_prefix_space false", where, text);
     }
-    return mdq_json_bool(spec, "split", true, where, &s->split);
+    return mdq_tok_json_bool(spec, "split", true, where, &s->split);
 }
 
 static enum mdq_err parse_byte_level(struct step *s, const json_t *spec)
@@ -87,8 +87,8 @@ static enum mdq_err parse_byte_level(struct step *s, const json_t *spec)
     static const char where[] = "pre_tokenizer: ByteLevel";
     bool regex;
     s->behavior = ISOLATED;
-    MDQ_TRY(mdq_json_bool(spec, "add_prefix_space", true, where, &s->add_prefix_space));
-    MDQ_TRY(mdq_json_bool(spec, "use_regex", true, where, &regex));
+    MDQ_TRY(mdq_tok_json_bool(spec, "add_prefix_space", true, where, &s->add_prefix_space));
+    MDQ_TRY(mdq_tok_json_bool(spec, "use_regex", true, where, &regex));
     return regex ? mdq_pattern_regex(&s->pattern, gpt2_regex, sizeof gpt2_regex - 1, where) : MDQ_OK;
 }
 
@@ -96,7 +96,7 @@ static enum mdq_err leaf(void *arg, const json_t *spec)
 {
     struct mdq_pretokenizer *z = arg;
     const char *type;
-    MDQ_TRY(mdq_json_type(spec, "pre_tokenizer", &type));
+    MDQ_TRY(mdq_tok_json_type(spec, "pre_tokenizer", &type));
     if (z->n == MDQ_TOK_MAX_STEPS)
         return mdq_fail(MDQ_E_DATA, "pre_tokenizer: more than %d steps", MDQ_TOK_MAX_STEPS);
     struct step *s = &z->steps[z->n++];
@@ -106,7 +106,7 @@ static enum mdq_err leaf(void *arg, const json_t *spec)
     }
     if (!strcmp(type, "Split")) {
         s->kind = SPLIT;
-        MDQ_TRY(mdq_json_bool(spec, "invert", false, "pre_tokenizer: Split", &s->invert));
+        MDQ_TRY(mdq_tok_json_bool(spec, "invert", false, "pre_tokenizer: Split", &s->invert));
         MDQ_TRY(parse_behavior(s, spec, "pre_tokenizer: Split", -1));
         return mdq_pattern_parse(&s->pattern, json_object_get(spec, "pattern"), "pre_tokenizer: Split");
     }
@@ -116,7 +116,7 @@ static enum mdq_err leaf(void *arg, const json_t *spec)
     }
     if (!strcmp(type, "Digits")) {
         s->kind = DIGITS;
-        return mdq_json_bool(spec, "individual_digits", false, "pre_tokenizer: Digits", &s->individual);
+        return mdq_tok_json_bool(spec, "individual_digits", false, "pre_tokenizer: Digits", &s->individual);
     }
     if (!strcmp(type, "Punctuation")) {
         s->kind = PUNCTUATION;
@@ -137,7 +137,7 @@ enum mdq_err mdq_pretokenizer_parse(struct mdq_pretokenizer **out, const json_t 
     struct mdq_pretokenizer *z = mdq_calloc(1, sizeof *z, "pre-tokenizer");
     if (!z)
         return MDQ_E_INTERNAL;
-    enum mdq_err err = mdq_json_sequence(spec, "pretokenizers", "pre_tokenizer", 0, leaf, z);
+    enum mdq_err err = mdq_tok_json_sequence(spec, "pretokenizers", "pre_tokenizer", 0, leaf, z);
     if (err)
         mdq_pretokenizer_free(z);
     else

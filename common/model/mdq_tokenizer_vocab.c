@@ -45,7 +45,8 @@ enum mdq_err mdq_vocab_parse(struct mdq_vocab *v, const json_t *spec)
     json_object_foreach(object, key, value) {
         int64_t id = json_is_integer(value) ? json_integer_value(value) : -1;
         if (id < 0 || id >= limit || id >= INT32_MAX / 2)
-            return mdq_fail(MDQ_E_DATA, "model: vocab: '%s': its id is no integer from 0 to %lld", key, (long long)limit - 1);
+            return mdq_fail(MDQ_E_DATA, "model: vocab: '%s': its id is no integer from 0 to %lld", key,
+                            (long long)limit - 1);
         bytes += strlen(key);
         if (id > top)
             top = id;

@@ -8,10 +8,10 @@
 
 #include "mdq_tokenizer_impl.h"
 
-static enum mdq_err read_all(int fd, const char *name, size_t max_bytes, struct mdq_buf *b)
+static enum mdq_err read_all(int fd, const char *name, size_t max_bytes, struct mdq_tok_buf *b)
 {
     for (;;) {
-        MDQ_TRY(mdq_grow(&b->p, &b->capacity, b->n + (1 << 16) + 1, 1, "text"));
+        MDQ_TRY(mdq_tok_grow(&b->p, &b->capacity, b->n + (1 << 16) + 1, 1, "text"));
         ssize_t got = read(fd, b->p + b->n, b->capacity - b->n - 1);
         if (got < 0 && errno == EINTR)
             continue;
@@ -41,12 +41,12 @@ enum mdq_err mdq_text_read(const char *path, size_t max_bytes, char **text, size
     int fd = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return mdq_fail_errno(errno == ENOENT ? MDQ_E_DATA : MDQ_E_IO, "%s: cannot be opened", path);
-    struct mdq_buf b = {0};
+    struct mdq_tok_buf b = {0};
     enum mdq_err err = read_all(fd, name, max_bytes, &b);
     if (!standard)
         close(fd);
     if (err) {
-        mdq_buf_free(&b);
+        mdq_tok_buf_free(&b);
         return err;
     }
     *text = b.p;
@@ -54,7 +54,8 @@ enum mdq_err mdq_text_read(const char *path, size_t max_bytes, char **text, size
     return MDQ_OK;
 }
 
-static enum mdq_err cut(struct mdq_windows *out, struct mdq_ids *ids, const char *name, int64_t max_tokens, int32_t vocab)
+static enum mdq_err cut(struct mdq_windows *out, struct mdq_ids *ids, const char *name, int64_t max_tokens,
+                        int32_t vocab)
 {
     out->tokens = max_tokens > 0 && ids->n > max_tokens ? max_tokens : ids->n;
     out->count = out->tokens / out->ctx;

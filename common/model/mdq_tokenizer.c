@@ -226,10 +226,10 @@ void mdq_tokenizer_close(struct mdq_tokenizer **tokenizer)
 void mdq_scratch_free(struct mdq_scratch *w)
 {
     mdq_matcher_free(w->matcher);
-    mdq_buf_free(&w->normal);
-    mdq_buf_free(&w->normal_spare);
-    mdq_buf_free(&w->text);
-    mdq_buf_free(&w->text_spare);
+    mdq_tok_buf_free(&w->normal);
+    mdq_tok_buf_free(&w->normal_spare);
+    mdq_tok_buf_free(&w->text);
+    mdq_tok_buf_free(&w->text_spare);
     mdq_pieces_free(&w->pieces);
     mdq_pieces_free(&w->pieces_spare);
     mdq_pieces_free(&w->found);
@@ -299,7 +299,7 @@ enum mdq_err mdq_tokenizer_decode(const struct mdq_tokenizer *t, const int32_t *
                                   size_t *size)
 {
     const struct mdq_vocab *vocab = mdq_bpe_vocab(t->bpe);
-    struct mdq_buf b = {0};
+    struct mdq_tok_buf b = {0};
     struct mdq_pieces tokens = {0};
     enum mdq_err err = MDQ_OK;
     *text = NULL;
@@ -317,7 +317,7 @@ enum mdq_err mdq_tokenizer_decode(const struct mdq_tokenizer *t, const int32_t *
         }
         if (!s) /* a gap in the ids has no text */
             continue;
-        err = mdq_buf_add(&b, s, len);
+        err = mdq_tok_buf_add(&b, s, len);
         if (!err)
             err = mdq_pieces_add(&tokens, from, len, false);
     }
@@ -325,9 +325,9 @@ enum mdq_err mdq_tokenizer_decode(const struct mdq_tokenizer *t, const int32_t *
         err = mdq_decoder_apply(t->decoder, &b, &tokens);
     mdq_pieces_free(&tokens);
     if (!err)
-        err = mdq_buf_add(&b, "", 1); /* ends it as a C string too */
+        err = mdq_tok_buf_add(&b, "", 1); /* ends it as a C string too */
     if (err)
-        mdq_buf_free(&b);
+        mdq_tok_buf_free(&b);
     else {
         *text = b.p;
         *size = b.n - 1;

@@ -57,7 +57,7 @@ static enum mdq_err insert(struct trie *t, const char *s, size_t n, int32_t toke
         if (next == NO_NODE) {
             if (t->n >= MAX_TRIE)
                 return mdq_fail(MDQ_E_DATA, "added_tokens: too long together");
-            MDQ_TRY(mdq_grow(&t->v, &t->capacity, t->n + 1, sizeof *t->v, "added tokens"));
+            MDQ_TRY(mdq_tok_grow(&t->v, &t->capacity, t->n + 1, sizeof *t->v, "added tokens"));
             next = (int32_t)t->n++;
             t->v[next] = (struct node){NO_NODE, NO_NODE, NO_NODE, byte};
             if (at == NO_NODE)
@@ -226,7 +226,7 @@ static enum mdq_err add(struct mdq_segments *out, size_t start, size_t stop, int
 {
     if (start == stop)
         return MDQ_OK;
-    MDQ_TRY(mdq_grow(&out->v, &out->capacity, out->n + 1, sizeof *out->v, "added tokens"));
+    MDQ_TRY(mdq_tok_grow(&out->v, &out->capacity, out->n + 1, sizeof *out->v, "added tokens"));
     out->v[out->n++] = (struct mdq_segment){start, stop, id};
     return MDQ_OK;
 }

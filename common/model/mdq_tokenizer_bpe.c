@@ -55,7 +55,7 @@ struct mdq_bpe_scratch {
     size_t heap_n, heap_capacity;
     struct cache_entry *cache;
     uint32_t cache_mask, cache_n;
-    struct mdq_buf cache_text;
+    struct mdq_tok_buf cache_text;
     struct mdq_ids cache_ids;
 };
 
@@ -129,7 +129,7 @@ static bool merge_parts(const json_t *m, const char *part[2], size_t size[2])
     return true;
 }
 
-static enum mdq_err parse_merge(struct mdq_bpe *b, const json_t *m, size_t line, uint32_t rank, struct mdq_buf *joined)
+static enum mdq_err parse_merge(struct mdq_bpe *b, const json_t *m, size_t line, uint32_t rank, struct mdq_tok_buf *joined)
 {
     const char *part[2];
     size_t size[2];
@@ -143,8 +143,8 @@ static enum mdq_err parse_merge(struct mdq_bpe *b, const json_t *m, size_t line,
                             (int)size[i], part[i]);
     }
     joined->n = 0;
-    MDQ_TRY(mdq_buf_add(joined, part[0], size[0]));
-    MDQ_TRY(mdq_buf_add(joined, part[1], size[1]));
+    MDQ_TRY(mdq_tok_buf_add(joined, part[0], size[0]));
+    MDQ_TRY(mdq_tok_buf_add(joined, part[1], size[1]));
     b->results[rank] = mdq_vocab_id(&b->vocab, joined->p, joined->n);
     if (b->results[rank] < 0)
         return mdq_fail(MDQ_E_DATA, "model: merges: %zu: its result '%.*s' is not in the vocabulary", line,
@@ -190,7 +190,7 @@ static enum mdq_err parse_merges(struct mdq_bpe *b, const json_t *list)
     b->results = mdq_calloc(n, sizeof *b->results, "merges");
     if (!b->pairs || !b->pair_ranks || !b->results)
         return MDQ_E_INTERNAL;
-    struct mdq_buf joined = {0};
+    struct mdq_tok_buf joined = {0};
     enum mdq_err err = MDQ_OK;
     uint32_t rank = 0;
     for (size_t i = 0; !err && i < n; i++) {
@@ -199,7 +199,7 @@ static enum mdq_err parse_merges(struct mdq_bpe *b, const json_t *list)
             continue; /* the first line of a merges.txt */
         err = parse_merge(b, m, i, rank++, &joined);
     }
-    mdq_buf_free(&joined);
+    mdq_tok_buf_free(&joined);
     return err ? err : parse_bigrams(b, rank);
 }
 
@@ -314,7 +314,7 @@ static int32_t char_id(const struct mdq_bpe *b, uint32_t c)
 
 static enum mdq_err add_symbol(struct mdq_bpe_scratch *w, int32_t id)
 {
-    MDQ_TRY(mdq_grow(&w->symbols, &w->capacity, w->n + 1, sizeof *w->symbols, "symbols"));
+    MDQ_TRY(mdq_tok_grow(&w->symbols, &w->capacity, w->n + 1, sizeof *w->symbols, "symbols"));
     w->symbols[w->n] = (struct symbol){id, w->n ? (uint32_t)w->n - 1 : NONE, (uint32_t)w->n + 1};
     w->n++;
     return MDQ_OK;
@@ -376,7 +376,7 @@ static enum mdq_err push(const struct mdq_bpe *b, struct mdq_bpe_scratch *w, uin
     int64_t rank = rank_of(b, w->symbols[left].id, w->symbols[right].id);
     if (rank < 0)
         return MDQ_OK;
-    MDQ_TRY(mdq_grow(&w->heap, &w->heap_capacity, w->heap_n + 1, sizeof *w->heap, "merge queue"));
+    MDQ_TRY(mdq_tok_grow(&w->heap, &w->heap_capacity, w->heap_n + 1, sizeof *w->heap, "merge queue"));
     uint64_t x = (uint64_t)rank << 32 | left;
     size_t i = w->heap_n++;
     for (; i > 0 && w->heap[(i - 1) / 2] > x; i = (i - 1) / 2)
@@ -389,7 +389,7 @@ static enum mdq_err merge(const struct mdq_bpe *b, struct mdq_bpe_scratch *w)
 {
     struct symbol *s = w->symbols;
     w->heap_n = 0;
-    MDQ_TRY(mdq_grow(&w->heap, &w->heap_capacity, w->n, sizeof *w->heap, "merge queue"));
+    MDQ_TRY(mdq_tok_grow(&w->heap, &w->heap_capacity, w->n, sizeof *w->heap, "merge queue"));
     for (size_t i = 0; i + 1 < w->n; i++) {
         int64_t rank = rank_of(b, s[i].id, s[i + 1].id);
         if (rank >= 0)
@@ -495,7 +495,7 @@ static enum mdq_err cached_word(const struct mdq_bpe *b, struct mdq_bpe_scratch 
     e->text = (uint32_t)w->cache_text.n;
     e->first = (uint32_t)w->cache_ids.n;
     e->n = (uint32_t)(ids->n - from);
-    MDQ_TRY(mdq_buf_add(&w->cache_text, s, n));
+    MDQ_TRY(mdq_tok_buf_add(&w->cache_text, s, n));
     for (int64_t i = from; i < ids->n; i++)
         MDQ_TRY(mdq_ids_add(&w->cache_ids, ids->v[i]));
     e->size = (uint32_t)n;
@@ -536,7 +536,7 @@ void mdq_bpe_scratch_free(struct mdq_bpe_scratch *w)
     free(w->symbols);
     free(w->heap);
     free(w->cache);
-    mdq_buf_free(&w->cache_text);
+    mdq_tok_buf_free(&w->cache_text);
     mdq_ids_free(&w->cache_ids);
     free(w);
 }

@@ -114,36 +114,36 @@ void mdq_decoder_free(struct mdq_decoder *d)
 /* ---- applying ---- */
 
 struct work {
-    struct mdq_buf text, spare;
+    struct mdq_tok_buf text, spare;
     struct mdq_pieces tokens, spare_tokens, found;
     struct mdq_matcher *matcher;
 };
 
 /* The bytes that the token's characters stand for; if one stands for none, the token as it is. */
-static enum mdq_err byte_level(const char *s, size_t n, struct mdq_buf *out)
+static enum mdq_err byte_level(const char *s, size_t n, struct mdq_tok_buf *out)
 {
     size_t from = out->n;
     for (size_t i = 0; i < n;) {
         int byte = mdq_char_byte(mdq_utf8_next(s, &i));
         if (byte < 0) {
             out->n = from;
-            return mdq_buf_add(out, s, n);
+            return mdq_tok_buf_add(out, s, n);
         }
-        MDQ_TRY(mdq_buf_add(out, &(char){(char)byte}, 1));
+        MDQ_TRY(mdq_tok_buf_add(out, &(char){(char)byte}, 1));
     }
     return MDQ_OK;
 }
 
 /* U+FFFD for every longest start of a character that is not completed, and for every other stray byte. */
-static enum mdq_err lossy(const char *s, size_t n, struct mdq_buf *out)
+static enum mdq_err lossy(const char *s, size_t n, struct mdq_tok_buf *out)
 {
     for (size_t i = 0; i < n;) {
         size_t good = mdq_utf8_valid_prefix(s + i, n - i);
-        MDQ_TRY(mdq_buf_add(out, s + i, good));
+        MDQ_TRY(mdq_tok_buf_add(out, s + i, good));
         i += good;
         if (i == n)
             break;
-        MDQ_TRY(mdq_buf_add(out, "\xEF\xBF\xBD", 3));
+        MDQ_TRY(mdq_tok_buf_add(out, "\xEF\xBF\xBD", 3));
         size_t bad = 1;
         char tail[4] = {s[i], 0, 0, 0};
         /* The first byte and k more belong together if some continuation would make them a character. */
@@ -181,35 +181,35 @@ static int fallback_byte(const char *s, size_t n)
 /* Runs of byte tokens become text, or a U+FFFD per byte where they are not UTF-8. */
 static enum mdq_err byte_fallback(struct work *w)
 {
-    struct mdq_buf run = {0};
+    struct mdq_tok_buf run = {0};
     enum mdq_err err = MDQ_OK;
     for (size_t i = 0; !err && i <= w->tokens.n; i++) {
         const struct mdq_piece *p = i < w->tokens.n ? &w->tokens.v[i] : NULL;
         int byte = p ? fallback_byte(w->text.p + p->offset, p->size) : -1;
         if (byte >= 0) {
-            err = mdq_buf_add(&run, &(char){(char)byte}, 1);
+            err = mdq_tok_buf_add(&run, &(char){(char)byte}, 1);
             continue;
         }
         size_t from = w->spare.n;
         if (run.n && mdq_utf8_valid_prefix(run.p, run.n) == run.n)
-            err = mdq_buf_add(&w->spare, run.p, run.n);
+            err = mdq_tok_buf_add(&w->spare, run.p, run.n);
         else
             for (size_t k = 0; !err && k < run.n; k++)
-                err = mdq_buf_add(&w->spare, "\xEF\xBF\xBD", 3);
+                err = mdq_tok_buf_add(&w->spare, "\xEF\xBF\xBD", 3);
         if (!err && run.n)
             err = mdq_pieces_add(&w->spare_tokens, from, w->spare.n - from, false);
         run.n = 0;
         from = w->spare.n;
         if (!err && p)
-            err = mdq_buf_add(&w->spare, w->text.p + p->offset, p->size);
+            err = mdq_tok_buf_add(&w->spare, w->text.p + p->offset, p->size);
         if (!err && p)
             err = mdq_pieces_add(&w->spare_tokens, from, p->size, false);
     }
-    mdq_buf_free(&run);
+    mdq_tok_buf_free(&run);
     return err;
 }
 
-static enum mdq_err strip(const struct step *t, const char *s, size_t n, struct mdq_buf *out)
+static enum mdq_err strip(const struct step *t, const char *s, size_t n, struct mdq_tok_buf *out)
 {
     size_t from = 0, to = n;
     for (size_t k = 0; k < t->start && from < to; k++) {
@@ -222,7 +222,7 @@ static enum mdq_err strip(const struct step *t, const char *s, size_t n, struct 
         do
             to--;
         while (((unsigned char)s[to] & 0xC0) == 0x80);
-    return mdq_buf_add(out, s + from, to - from);
+    return mdq_tok_buf_add(out, s + from, to - from);
 }
 
 static enum mdq_err apply_token(const struct step *t, struct work *w, size_t i)
@@ -234,9 +234,9 @@ static enum mdq_err apply_token(const struct step *t, struct work *w, size_t i)
         for (size_t k = 0; k < p->size;) {
             uint32_t c = mdq_utf8_next(s, &k);
             if (c != t->mark)
-                MDQ_TRY(mdq_buf_add_char(&w->spare, c));
+                MDQ_TRY(mdq_tok_buf_add_char(&w->spare, c));
             else if (i > 0 || !t->prefix)
-                MDQ_TRY(mdq_buf_add(&w->spare, " ", 1));
+                MDQ_TRY(mdq_tok_buf_add(&w->spare, " ", 1));
         }
         return MDQ_OK;
     case REPLACE:
@@ -244,8 +244,8 @@ static enum mdq_err apply_token(const struct step *t, struct work *w, size_t i)
         MDQ_TRY(mdq_pattern_find(t->pattern, &w->matcher, s, p->size, 0, &w->found));
         for (size_t k = 0; k < w->found.n; k++) {
             const struct mdq_piece *f = &w->found.v[k];
-            MDQ_TRY(f->is_match ? mdq_buf_add(&w->spare, t->content, t->size)
-                                : mdq_buf_add(&w->spare, s + f->offset, f->size));
+            MDQ_TRY(f->is_match ? mdq_tok_buf_add(&w->spare, t->content, t->size)
+                                : mdq_tok_buf_add(&w->spare, s + f->offset, f->size));
         }
         return MDQ_OK;
     case STRIP:
@@ -253,7 +253,7 @@ static enum mdq_err apply_token(const struct step *t, struct work *w, size_t i)
     case BYTE_LEVEL:
         return byte_level(s, p->size, &w->spare);
     default:
-        return mdq_buf_add(&w->spare, s, p->size);
+        return mdq_tok_buf_add(&w->spare, s, p->size);
     }
 }
 
@@ -279,7 +279,7 @@ static enum mdq_err apply(const struct step *t, struct work *w)
         if (fuse)
             MDQ_TRY(mdq_pieces_add(&w->spare_tokens, 0, w->spare.n, false));
     }
-    struct mdq_buf text = w->text;
+    struct mdq_tok_buf text = w->text;
     w->text = w->spare;
     w->spare = text;
     struct mdq_pieces tokens = w->tokens;
@@ -288,7 +288,7 @@ static enum mdq_err apply(const struct step *t, struct work *w)
     return MDQ_OK;
 }
 
-enum mdq_err mdq_decoder_apply(const struct mdq_decoder *d, struct mdq_buf *text, struct mdq_pieces *tokens)
+enum mdq_err mdq_decoder_apply(const struct mdq_decoder *d, struct mdq_tok_buf *text, struct mdq_pieces *tokens)
 {
     struct work w = {.text = *text, .tokens = *tokens};
     enum mdq_err err = MDQ_OK;
@@ -297,13 +297,13 @@ enum mdq_err mdq_decoder_apply(const struct mdq_decoder *d, struct mdq_buf *text
     w.spare.n = 0;
     for (size_t i = 0; !err && i < w.tokens.n; i++) {
         if (!d && i)
-            err = mdq_buf_add(&w.spare, " ", 1);
+            err = mdq_tok_buf_add(&w.spare, " ", 1);
         if (!err)
-            err = mdq_buf_add(&w.spare, w.text.p + w.tokens.v[i].offset, w.tokens.v[i].size);
+            err = mdq_tok_buf_add(&w.spare, w.text.p + w.tokens.v[i].offset, w.tokens.v[i].size);
     }
     *text = w.spare;
     *tokens = w.tokens;
-    mdq_buf_free(&w.text);
+    mdq_tok_buf_free(&w.text);
     mdq_pieces_free(&w.spare_tokens);
     mdq_pieces_free(&w.found);
     mdq_matcher_free(w.matcher);

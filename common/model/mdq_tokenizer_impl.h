@@ -25,13 +25,13 @@ enum {
 
 /* ---- bytes and characters (mdq_tokenizer_unicode.c) ---- */
 
-struct mdq_buf {
+struct mdq_tok_buf {
     char *p;
     size_t n, capacity;
 };
-enum mdq_err mdq_buf_add(struct mdq_buf *b, const void *data, size_t n);
-enum mdq_err mdq_buf_add_char(struct mdq_buf *b, uint32_t c);
-void mdq_buf_free(struct mdq_buf *b);
+enum mdq_err mdq_tok_buf_add(struct mdq_tok_buf *b, const void *data, size_t n);
+enum mdq_err mdq_tok_buf_add_char(struct mdq_tok_buf *b, uint32_t c);
+void mdq_tok_buf_free(struct mdq_tok_buf *b);
 
 /* Offset of the first byte that is not well-formed UTF-8 (overlong, surrogate, beyond U+10FFFF included), or `n`. */
 size_t mdq_utf8_valid_prefix(const char *s, size_t n);
@@ -80,8 +80,8 @@ enum mdq_err mdq_pattern_find(const struct mdq_pattern *p, struct mdq_matcher **
 struct mdq_bpe_scratch;
 struct mdq_scratch {
     struct mdq_matcher *matcher;
-    struct mdq_buf normal, normal_spare;   /* normalizer */
-    struct mdq_buf text, text_spare;       /* pre-tokenizer */
+    struct mdq_tok_buf normal, normal_spare;   /* normalizer */
+    struct mdq_tok_buf text, text_spare;       /* pre-tokenizer */
     struct mdq_pieces pieces, pieces_spare, found;
     struct mdq_bpe_scratch *bpe;
 };
@@ -158,11 +158,11 @@ struct mdq_decoder;
 enum mdq_err mdq_decoder_parse(struct mdq_decoder **out, const json_t *spec);
 void mdq_decoder_free(struct mdq_decoder *d);
 /* The tokens are pieces of text->p; the decoded string replaces *text. Without a decoder they are joined by spaces. */
-enum mdq_err mdq_decoder_apply(const struct mdq_decoder *d, struct mdq_buf *text, struct mdq_pieces *tokens);
+enum mdq_err mdq_decoder_apply(const struct mdq_decoder *d, struct mdq_tok_buf *text, struct mdq_pieces *tokens);
 
 /* ---- JSON (mdq_tokenizer_json.c) ---- */
 
-/* Reads a JSON file; *out is released with json_decref. A file that is not there: MDQ_OK and *out NULL if `optional`. */
+/* Reads a JSON file; *out is released with json_decref. An `optional` file that is not there: MDQ_OK, *out NULL. */
 enum mdq_err mdq_tok_json_read(json_t **out, const char *path, bool optional);
 /* obj[key] as a boolean; absent or null gives the default; another type is an error naming `where` and key. */
 enum mdq_err mdq_tok_json_bool(const json_t *obj, const char *key, bool fallback, const char *where, bool *out);
@@ -177,6 +177,6 @@ enum mdq_err mdq_tok_json_sequence(const json_t *spec, const char *list, const c
                                enum mdq_err (*leaf)(void *arg, const json_t *spec), void *arg);
 
 /* Room for one more in a growing array: doubles *v. */
-enum mdq_err mdq_grow(void *v, size_t *capacity, size_t need, size_t size, const char *what);
+enum mdq_err mdq_tok_grow(void *v, size_t *capacity, size_t need, size_t size, const char *what);
 
 #endif

@@ -15,7 +15,7 @@ enum mdq_err mdq_tok_json_read(json_t **out, const char *path, bool optional)
             return MDQ_OK;
         return mdq_fail_errno(errno == ENOENT ? MDQ_E_DATA : MDQ_E_IO, "%s: cannot be opened", path);
     }
-    struct mdq_buf b = {0};
+    struct mdq_tok_buf b = {0};
     enum mdq_err err = MDQ_OK;
     char block[1 << 16];
     size_t got;
@@ -23,7 +23,7 @@ enum mdq_err mdq_tok_json_read(json_t **out, const char *path, bool optional)
         if (b.n + got > MDQ_TOK_MAX_FILE)
             err = mdq_fail(MDQ_E_DATA, "%s: longer than %zu bytes: no tokenizer", path, MDQ_TOK_MAX_FILE);
         else
-            err = mdq_buf_add(&b, block, got);
+            err = mdq_tok_buf_add(&b, block, got);
     }
     if (!err && ferror(f))
         err = mdq_fail_errno(MDQ_E_IO, "%s: reading failed", path);
@@ -41,7 +41,7 @@ enum mdq_err mdq_tok_json_read(json_t **out, const char *path, bool optional)
             err = mdq_fail(MDQ_E_DATA, "%s: no JSON object", path);
         }
     }
-    mdq_buf_free(&b);
+    mdq_tok_buf_free(&b);
     return err;
 }
 

@@ -102,14 +102,14 @@ void mdq_normalizer_free(struct mdq_normalizer *z)
     free(z);
 }
 
-static enum mdq_err form_run(utf8proc_option_t form, const char *s, size_t n, struct mdq_buf *out)
+static enum mdq_err form_run(utf8proc_option_t form, const char *s, size_t n, struct mdq_tok_buf *out)
 {
     utf8proc_uint8_t *result = NULL;
     utf8proc_ssize_t size = utf8proc_map((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)n, &result, form);
     if (size < 0)
         return mdq_fail(size == UTF8PROC_ERROR_NOMEM ? MDQ_E_INTERNAL : MDQ_E_DATA, "text: normalizing: %s",
                         utf8proc_errmsg(size));
-    enum mdq_err err = mdq_buf_add(out, result, (size_t)size);
+    enum mdq_err err = mdq_tok_buf_add(out, result, (size_t)size);
     free(result);
     return err;
 }
@@ -118,7 +118,7 @@ static enum mdq_err form_run(utf8proc_option_t form, const char *s, size_t n, st
  * ASCII is its own normal form and composes only with what follows it, so that only runs of other characters, each
  * with the ASCII character before it, need work.
  */
-static enum mdq_err apply_form(utf8proc_option_t form, const char *s, size_t n, struct mdq_buf *out)
+static enum mdq_err apply_form(utf8proc_option_t form, const char *s, size_t n, struct mdq_tok_buf *out)
 {
     size_t i = 0;
     while (i < n) {
@@ -130,7 +130,7 @@ static enum mdq_err apply_form(utf8proc_option_t form, const char *s, size_t n, 
             end++;
         if (end > run && run > i)
             run--;
-        MDQ_TRY(mdq_buf_add(out, s + i, run - i));
+        MDQ_TRY(mdq_tok_buf_add(out, s + i, run - i));
         if (end > run)
             MDQ_TRY(form_run(form, s + run, end - run, out));
         i = end;
@@ -138,7 +138,7 @@ static enum mdq_err apply_form(utf8proc_option_t form, const char *s, size_t n, 
     return MDQ_OK;
 }
 
-static enum mdq_err apply_chars(enum kind kind, const char *s, size_t n, struct mdq_buf *out)
+static enum mdq_err apply_chars(enum kind kind, const char *s, size_t n, struct mdq_tok_buf *out)
 {
     for (size_t i = 0; i < n;) {
         uint32_t c = mdq_utf8_next(s, &i);
@@ -147,16 +147,16 @@ static enum mdq_err apply_chars(enum kind kind, const char *s, size_t n, struct 
             if (k == UTF8PROC_CATEGORY_MN || k == UTF8PROC_CATEGORY_MC || k == UTF8PROC_CATEGORY_ME)
                 continue;
         } else if (c == 0x130) { /* the one character whose lower case is two */
-            MDQ_TRY(mdq_buf_add(out, "i\xCC\x87", 3));
+            MDQ_TRY(mdq_tok_buf_add(out, "i\xCC\x87", 3));
             continue;
         } else
             c = (uint32_t)utf8proc_tolower((utf8proc_int32_t)c);
-        MDQ_TRY(mdq_buf_add_char(out, c));
+        MDQ_TRY(mdq_tok_buf_add_char(out, c));
     }
     return MDQ_OK;
 }
 
-static enum mdq_err apply_strip(const struct step *t, const char *s, size_t n, struct mdq_buf *out)
+static enum mdq_err apply_strip(const struct step *t, const char *s, size_t n, struct mdq_tok_buf *out)
 {
     size_t from = 0, to = n;
     while (t->left && from < to) {
@@ -170,25 +170,25 @@ static enum mdq_err apply_strip(const struct step *t, const char *s, size_t n, s
             to--;
         while (((unsigned char)s[to] & 0xC0) == 0x80);
     }
-    return mdq_buf_add(out, s + from, to - from);
+    return mdq_tok_buf_add(out, s + from, to - from);
 }
 
 static enum mdq_err apply_replace(const struct step *t, const char *s, size_t n, struct mdq_scratch *w,
-                                  struct mdq_buf *out)
+                                  struct mdq_tok_buf *out)
 {
     w->found.n = 0;
     MDQ_TRY(mdq_pattern_find(t->pattern, &w->matcher, s, n, 0, &w->found));
     for (size_t i = 0; i < w->found.n; i++) {
         const struct mdq_piece *f = &w->found.v[i];
         if (f->is_match)
-            MDQ_TRY(mdq_buf_add(out, t->content, t->size));
+            MDQ_TRY(mdq_tok_buf_add(out, t->content, t->size));
         else
-            MDQ_TRY(mdq_buf_add(out, s + f->offset, f->size));
+            MDQ_TRY(mdq_tok_buf_add(out, s + f->offset, f->size));
     }
     return MDQ_OK;
 }
 
-static enum mdq_err apply(const struct step *t, const char *s, size_t n, struct mdq_scratch *w, struct mdq_buf *out)
+static enum mdq_err apply(const struct step *t, const char *s, size_t n, struct mdq_scratch *w, struct mdq_tok_buf *out)
 {
     switch (t->kind) {
     case FORM:
@@ -199,8 +199,8 @@ static enum mdq_err apply(const struct step *t, const char *s, size_t n, struct 
         return apply_strip(t, s, n, out);
     case PREPEND:
         if (n)
-            MDQ_TRY(mdq_buf_add(out, t->content, t->size));
-        return mdq_buf_add(out, s, n);
+            MDQ_TRY(mdq_tok_buf_add(out, t->content, t->size));
+        return mdq_tok_buf_add(out, s, n);
     case REPLACE:
         return apply_replace(t, s, n, w, out);
     }
@@ -211,11 +211,11 @@ enum mdq_err mdq_normalizer_apply(const struct mdq_normalizer *z, const char *s,
 {
     w->normal.n = 0;
     if (!z || z->n == 0)
-        return mdq_buf_add(&w->normal, s, n);
+        return mdq_tok_buf_add(&w->normal, s, n);
     for (int i = 0; i < z->n; i++) {
         w->normal_spare.n = 0;
         MDQ_TRY(apply(&z->steps[i], s, n, w, &w->normal_spare));
-        struct mdq_buf swap = w->normal;
+        struct mdq_tok_buf swap = w->normal;
         w->normal = w->normal_spare;
         w->normal_spare = swap;
         s = w->normal.p;

@@ -29,12 +29,13 @@ enum { MAX_GROUPS = 128 };
 #define SPACE "\\p{Z}\\t-\\r\\x{85}"
 /* \w: PCRE2's lacks marks and connectors. */
 #define WORD \
-    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}"
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}" \
+    "\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}"
 
 struct rewriter {
     const char *s;
     size_t n, i;
-    struct mdq_buf out;
+    struct mdq_tok_buf out;
     size_t atom;               /* where the last atom starts in out, for quantifiers */
     size_t groups[MAX_GROUPS]; /* the same for open groups */
     int depth;
@@ -49,7 +50,7 @@ static enum mdq_err refuse(const struct rewriter *r, const char *what)
 
 static enum mdq_err put(struct rewriter *r, const char *text)
 {
-    return mdq_buf_add(&r->out, text, strlen(text));
+    return mdq_tok_buf_add(&r->out, text, strlen(text));
 }
 
 static int peek(const struct rewriter *r, size_t ahead)
@@ -167,13 +168,13 @@ static enum mdq_err escape(struct rewriter *r, bool in_class)
         if (c < 0x80 && !(c >= '0' && c <= '9') && !((c | 0x20) >= 'a' && (c | 0x20) <= 'z')) { /* itself */
             char literal[3] = {'\\', (char)c, 0};
             r->i += 2;
-            return mdq_buf_add(&r->out, literal, 2);
+            return mdq_tok_buf_add(&r->out, literal, 2);
         }
         if (c >= 0x80) {
             r->i++;
             size_t start = r->i;
             mdq_utf8_next(r->s, &r->i);
-            return mdq_buf_add(&r->out, r->s + start, r->i - start);
+            return mdq_tok_buf_add(&r->out, r->s + start, r->i - start);
         }
     }
     if (!text) {
@@ -212,7 +213,7 @@ static enum mdq_err class(struct rewriter *r)
         }
         size_t start = r->i;
         mdq_utf8_next(r->s, &r->i);
-        MDQ_TRY(mdq_buf_add(&r->out, r->s + start, r->i - start));
+        MDQ_TRY(mdq_tok_buf_add(&r->out, r->s + start, r->i - start));
     }
     r->i++;
     return put(r, "]");
@@ -228,10 +229,10 @@ static enum mdq_err open_group(struct rewriter *r)
         MDQ_TRY(put(r, "(?:")); /* nothing can refer to a captured group */
         r->i++;
     } else if (is_one_of(peek(r, 2), ":=!>")) {
-        MDQ_TRY(mdq_buf_add(&r->out, r->s + r->i, 3));
+        MDQ_TRY(mdq_tok_buf_add(&r->out, r->s + r->i, 3));
         r->i += 3;
     } else if (peek(r, 2) == '<' && is_one_of(peek(r, 3), "=!")) {
-        MDQ_TRY(mdq_buf_add(&r->out, r->s + r->i, 4));
+        MDQ_TRY(mdq_tok_buf_add(&r->out, r->s + r->i, 4));
         r->i += 4;
     } else {
         size_t i = r->i + 2;
@@ -293,10 +294,10 @@ static enum mdq_err quantifier(struct rewriter *r, bool *done)
         *done = true;
         if (!r->can_repeat)
             return refuse(r, "a quantifier of a quantifier, or of nothing");
-        MDQ_TRY(mdq_buf_add(&r->out, r->s + r->i, 1));
+        MDQ_TRY(mdq_tok_buf_add(&r->out, r->s + r->i, 1));
         r->i++;
         if (is_one_of(peek(r, 0), "+?")) { /* possessive, lazy: the same in both */
-            MDQ_TRY(mdq_buf_add(&r->out, r->s + r->i, 1));
+            MDQ_TRY(mdq_tok_buf_add(&r->out, r->s + r->i, 1));
             r->i++;
         }
     } else if (c == '{' && interval(r, &end, v, &one)) {
@@ -318,7 +319,7 @@ static enum mdq_err quantifier(struct rewriter *r, bool *done)
             MDQ_TRY(put(r, "?"));
             r->i++;
         } else if (peek(r, 0) == '+') { /* not possessive in Ruby: the whole is repeated */
-            MDQ_TRY(mdq_buf_add(&r->out, "    ", 4));
+            MDQ_TRY(mdq_tok_buf_add(&r->out, "    ", 4));
             memmove(r->out.p + r->atom + 3, r->out.p + r->atom, r->out.n - 4 - r->atom);
             memcpy(r->out.p + r->atom, "(?:", 3);
             r->out.p[r->out.n - 1] = ')';
@@ -357,16 +358,16 @@ static enum mdq_err rewrite(struct rewriter *r)
             r->i++;
         } else if (is_one_of(c, "|^$")) {
             r->can_repeat = false;
-            MDQ_TRY(mdq_buf_add(&r->out, r->s + r->i, 1));
+            MDQ_TRY(mdq_tok_buf_add(&r->out, r->s + r->i, 1));
             r->i++;
         } else if (is_one_of(c, "{}]")) {
             MDQ_TRY(put(r, "\\"));
-            MDQ_TRY(mdq_buf_add(&r->out, r->s + r->i, 1));
+            MDQ_TRY(mdq_tok_buf_add(&r->out, r->s + r->i, 1));
             r->i++;
         } else {
             size_t from = r->i;
             mdq_utf8_next(r->s, &r->i);
-            MDQ_TRY(mdq_buf_add(&r->out, r->s + from, r->i - from));
+            MDQ_TRY(mdq_tok_buf_add(&r->out, r->s + from, r->i - from));
         }
         r->atom = start;
     }
@@ -399,7 +400,7 @@ enum mdq_err mdq_pattern_regex(struct mdq_pattern **out, const char *regex, size
             pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE); /* where it cannot, matching interprets */
     }
     pcre2_compile_context_free(context);
-    mdq_buf_free(&r.out);
+    mdq_tok_buf_free(&r.out);
     if (err)
         mdq_pattern_free(p);
     else

@@ -285,30 +285,30 @@ static enum mdq_err split_piece(const struct step *t, struct mdq_scratch *w, con
 
 /* The text of one piece as METASPACE (space -> mark, a mark in front) or as BYTE_LEVEL's prefix wants it. */
 static enum mdq_err prefix_piece(const struct step *t, const struct mdq_scratch *w, const struct mdq_piece *p,
-                                 struct mdq_buf *out)
+                                 struct mdq_tok_buf *out)
 {
     const char *s = w->text.p + p->offset;
     if (t->kind == BYTE_LEVEL) {
         if (p->size == 0 || s[0] != ' ')
-            MDQ_TRY(mdq_buf_add(out, " ", 1));
-        return mdq_buf_add(out, s, p->size);
+            MDQ_TRY(mdq_tok_buf_add(out, " ", 1));
+        return mdq_tok_buf_add(out, s, p->size);
     }
     bool marked = p->size && (s[0] == ' ' || (p->size >= t->mark_size && !memcmp(s, t->mark, t->mark_size)));
     if (!marked && (t->scheme == ALWAYS || (t->scheme == FIRST && p->start)))
-        MDQ_TRY(mdq_buf_add(out, t->mark, t->mark_size));
+        MDQ_TRY(mdq_tok_buf_add(out, t->mark, t->mark_size));
     for (size_t i = 0, last = 0; i <= p->size; i++)
         if (i == p->size || s[i] == ' ') {
-            MDQ_TRY(mdq_buf_add(out, s + last, i - last));
+            MDQ_TRY(mdq_tok_buf_add(out, s + last, i - last));
             if (i < p->size)
-                MDQ_TRY(mdq_buf_add(out, t->mark, t->mark_size));
+                MDQ_TRY(mdq_tok_buf_add(out, t->mark, t->mark_size));
             last = i + 1;
         }
     return MDQ_OK;
 }
 
-static enum mdq_err spell_bytes(const char *s, size_t n, struct mdq_buf *out)
+static enum mdq_err spell_bytes(const char *s, size_t n, struct mdq_tok_buf *out)
 {
-    MDQ_TRY(mdq_grow(&out->p, &out->capacity, out->n + 2 * n + 4, 1, "text"));
+    MDQ_TRY(mdq_tok_grow(&out->p, &out->capacity, out->n + 2 * n + 4, 1, "text"));
     for (size_t i = 0; i < n; i++)
         out->n += mdq_utf8_put(out->p + out->n, mdq_byte_char((uint8_t)s[i]));
     return MDQ_OK;
@@ -326,7 +326,7 @@ static enum mdq_err rewrite(const struct step *t, bool bytes, struct mdq_scratch
                       : prefix_piece(t, w, p, &w->text_spare));
         MDQ_TRY(mdq_pieces_add(&w->pieces_spare, from, w->text_spare.n - from, p->start));
     }
-    struct mdq_buf text = w->text;
+    struct mdq_tok_buf text = w->text;
     w->text = w->text_spare;
     w->text_spare = text;
     struct mdq_pieces pieces = w->pieces;
@@ -350,7 +350,7 @@ enum mdq_err mdq_pretokenizer_apply(const struct mdq_pretokenizer *z, const char
                                     struct mdq_scratch *w)
 {
     w->text.n = w->pieces.n = 0;
-    MDQ_TRY(mdq_buf_add(&w->text, s, n));
+    MDQ_TRY(mdq_tok_buf_add(&w->text, s, n));
     MDQ_TRY(mdq_pieces_add(&w->pieces, 0, n, start));
     for (int i = 0; z && i < z->n; i++) {
         const struct step *t = &z->steps[i];

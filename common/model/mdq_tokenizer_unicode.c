@@ -5,7 +5,7 @@
 
 #include "mdq_tokenizer_impl.h"
 
-enum mdq_err mdq_grow(void *v, size_t *capacity, size_t need, size_t size, const char *what)
+enum mdq_err mdq_tok_grow(void *v, size_t *capacity, size_t need, size_t size, const char *what)
 {
     if (need <= *capacity)
         return MDQ_OK;
@@ -25,32 +25,32 @@ enum mdq_err mdq_grow(void *v, size_t *capacity, size_t need, size_t size, const
     return MDQ_OK;
 }
 
-enum mdq_err mdq_buf_add(struct mdq_buf *b, const void *data, size_t n)
+enum mdq_err mdq_tok_buf_add(struct mdq_tok_buf *b, const void *data, size_t n)
 {
-    MDQ_TRY(mdq_grow(&b->p, &b->capacity, b->n + n + 1, 1, "text"));
+    MDQ_TRY(mdq_tok_grow(&b->p, &b->capacity, b->n + n + 1, 1, "text"));
     if (n)
         memcpy(b->p + b->n, data, n);
     b->n += n;
     return MDQ_OK;
 }
 
-enum mdq_err mdq_buf_add_char(struct mdq_buf *b, uint32_t c)
+enum mdq_err mdq_tok_buf_add_char(struct mdq_tok_buf *b, uint32_t c)
 {
     char u[4];
-    return mdq_buf_add(b, u, mdq_utf8_put(u, c));
+    return mdq_tok_buf_add(b, u, mdq_utf8_put(u, c));
 }
 
-void mdq_buf_free(struct mdq_buf *b)
+void mdq_tok_buf_free(struct mdq_tok_buf *b)
 {
     free(b->p);
-    *b = (struct mdq_buf){0};
+    *b = (struct mdq_tok_buf){0};
 }
 
 enum mdq_err mdq_pieces_add(struct mdq_pieces *l, size_t offset, size_t size, bool start)
 {
     if (offset > UINT32_MAX || size > UINT32_MAX - offset)
         return mdq_fail(MDQ_E_DATA, "text: too long once normalized");
-    MDQ_TRY(mdq_grow(&l->v, &l->capacity, l->n + 1, sizeof *l->v, "pieces of text"));
+    MDQ_TRY(mdq_tok_grow(&l->v, &l->capacity, l->n + 1, sizeof *l->v, "pieces of text"));
     l->v[l->n++] = (struct mdq_piece){.offset = (uint32_t)offset, .size = (uint32_t)size, .start = start};
     return MDQ_OK;
 }
@@ -64,7 +64,7 @@ void mdq_pieces_free(struct mdq_pieces *l)
 enum mdq_err mdq_ids_add(struct mdq_ids *ids, int32_t id)
 {
     size_t capacity = (size_t)ids->capacity;
-    MDQ_TRY(mdq_grow(&ids->v, &capacity, (size_t)ids->n + 1, sizeof *ids->v, "token ids"));
+    MDQ_TRY(mdq_tok_grow(&ids->v, &capacity, (size_t)ids->n + 1, sizeof *ids->v, "token ids"));
     ids->capacity = (int64_t)capacity;
     ids->v[ids->n++] = id;
     return MDQ_OK;

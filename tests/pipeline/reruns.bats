@@ -212,3 +212,9 @@ told() {
     quantize
     awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { exit !(b - a < 1) }'
 }
+@test "the pipeline that docs/pipelines.md shows runs" {
+    sed -n '/^```make$/,/^```$/p' "$ROOT/docs/pipelines.md" | sed "/^\`\`\`/d; s|path/to|$ROOT/pipelines|" >mine.mk
+    make -f mine.mk MDQ_BIN="$PWD/bin" MODEL=m OUT=q BITS=3
+    grep -q -e 'mdq-gptq --method rtn --bits 3 --group row' log
+    [ -f q/mdq-report.json ]
+}

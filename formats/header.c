@@ -379,7 +379,7 @@ enum mdq_err mdq_header_set_json(struct mdq_header *h, const char *key, const ch
         if (strcmp(key, own[i]) == 0)
             return mdq_fail(MDQ_E_INTERNAL, "header key %s: has a function of its own", key);
     struct mdq_buf b = {0};
-    enum mdq_err err = mdq_json_pack(&b, json, key);
+    enum mdq_err err = mdq_mp_from_json(&b, json, key);
     const struct mdq_extra *old = find_extra(h, key);
     if (!err && old && (old->value.size != b.size || memcmp(old->value.data, b.data, b.size) != 0))
         err = mdq_fail(MDQ_E_DATA, "header key %s: is there already, with another value", key);
@@ -392,7 +392,7 @@ enum mdq_err mdq_header_set_json(struct mdq_header *h, const char *key, const ch
 static char *json_of(const uint8_t *p, const uint8_t *end)
 {
     struct mdq_buf b = {0};
-    mdq_json_print(&b, p, end, MDQ_JSON_SUMMARY);
+    mdq_mp_print(&b, p, end, MDQ_MP_SUMMARY);
     mdq_buf_add(&b, "", 1);
     if (b.failed)
         mdq_buf_free(&b);

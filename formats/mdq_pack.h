@@ -60,14 +60,14 @@ bool mdq_mp_int(const struct mdq_mp *v, int64_t *out);    /* false: no integer, 
 
 /* ---- JSON ---- */
 
-enum mdq_json_style {
-    MDQ_JSON_STRICT,  /* bins, extensions and non-finite numbers are errors */
-    MDQ_JSON_SUMMARY, /* {"$bin":bytes}, {"$ext":[type,bytes]}, {"$float":"nan"}; arrays without their data */
+enum mdq_mp_style {
+    MDQ_MP_STRICT,  /* bins, extensions and non-finite numbers are errors */
+    MDQ_MP_SUMMARY, /* {"$bin":bytes}, {"$ext":[type,bytes]}, {"$float":"nan"}; arrays without their data */
 };
 /* A checked value as JSON text. NULL, or what JSON cannot hold. */
-const char *mdq_json_print(struct mdq_buf *out, const uint8_t *p, const uint8_t *end, enum mdq_json_style style);
-void mdq_json_quote(struct mdq_buf *out, const void *s, size_t n);
+const char *mdq_mp_print(struct mdq_buf *out, const uint8_t *p, const uint8_t *end, enum mdq_mp_style style);
+void mdq_mp_quote(struct mdq_buf *out, const void *s, size_t n);
 /* JSON text as msgpack, keys sorted. */
-enum mdq_err mdq_json_pack(struct mdq_buf *out, const char *json, const char *what);
+enum mdq_err mdq_mp_from_json(struct mdq_buf *out, const char *json, const char *what);
 
 #endif

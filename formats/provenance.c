@@ -236,7 +236,7 @@ static enum mdq_err fields_of(struct mdq_prov *e, const char *prog, const char *
 {
     msgpack_packer pk = mdq_packer(&e->fields);
     mdq_pack_str(&pk, "args");
-    MDQ_TRY(mdq_json_pack(&e->fields, args ? args : "{}", "arguments"));
+    MDQ_TRY(mdq_mp_from_json(&e->fields, args ? args : "{}", "arguments"));
     mdq_pack_str(&pk, "prog");
     mdq_pack_str(&pk, prog);
     mdq_pack_str(&pk, "version");

@@ -435,7 +435,7 @@ enum mdq_err mdq_record_get_json(const struct mdq_record *r, const char *key, ch
     struct mdq_buf b = {0};
     MDQ_TRY(find(r, key, &e, &v));
     const uint8_t *end, *p = mdq_entry_value(e, &end);
-    const char *why = mdq_json_print(&b, p, end, MDQ_JSON_STRICT);
+    const char *why = mdq_mp_print(&b, p, end, MDQ_MP_STRICT);
     mdq_buf_add(&b, "", 1);
     if (why || b.failed) {
         mdq_buf_free(&b);

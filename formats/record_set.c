@@ -102,7 +102,7 @@ enum mdq_err mdq_record_set_json(struct mdq_record *r, const char *key, const ch
     msgpack_packer pk = mdq_packer(&b);
     mdq_pack_str(&pk, key);
     size_t at = b.size;
-    enum mdq_err err = mdq_json_pack(&b, json, key);
+    enum mdq_err err = mdq_mp_from_json(&b, json, key);
     if (err) {
         mdq_buf_free(&b);
         return mdq_fail_in(err, "%s", mdq_record_name(r));

@@ -8,7 +8,7 @@
 #include "mdq_limits.h"
 #include "mdq_pack.h"
 
-void mdq_json_quote(struct mdq_buf *out, const void *s, size_t n)
+void mdq_mp_quote(struct mdq_buf *out, const void *s, size_t n)
 {
     const uint8_t *c = s;
     mdq_buf_add(out, "\"", 1);
@@ -58,7 +58,7 @@ static bool is_array(const uint8_t *p, const uint8_t *end)
     return dtype && shape && data;
 }
 
-const char *mdq_json_print(struct mdq_buf *out, const uint8_t *p, const uint8_t *end, enum mdq_json_style style)
+const char *mdq_mp_print(struct mdq_buf *out, const uint8_t *p, const uint8_t *end, enum mdq_mp_style style)
 {
     struct mdq_mp v, k;
     const char *why = NULL;
@@ -68,22 +68,22 @@ const char *mdq_json_print(struct mdq_buf *out, const uint8_t *p, const uint8_t 
     case MDQ_MP_BOOL: mdq_buf_printf(out, "%s", v.u ? "true" : "false"); break;
     case MDQ_MP_UINT: mdq_buf_printf(out, "%llu", (unsigned long long)v.u); break;
     case MDQ_MP_INT: mdq_buf_printf(out, "%lld", (long long)v.i); break;
-    case MDQ_MP_STR: mdq_json_quote(out, v.data, v.size); break;
+    case MDQ_MP_STR: mdq_mp_quote(out, v.data, v.size); break;
     case MDQ_MP_FLOAT:
         if (isfinite(v.f))
             print_float(out, v.f, v.single);
-        else if (style == MDQ_JSON_STRICT)
+        else if (style == MDQ_MP_STRICT)
             return "a number that is not finite";
         else
             mdq_buf_printf(out, "{\"$float\":\"%s\"}", isnan(v.f) ? "nan" : v.f > 0 ? "inf" : "-inf");
         break;
     case MDQ_MP_BIN:
-        if (style == MDQ_JSON_STRICT)
+        if (style == MDQ_MP_STRICT)
             return "binary data";
         mdq_buf_printf(out, "{\"$bin\":%u}", v.size);
         break;
     case MDQ_MP_EXT:
-        if (style == MDQ_JSON_STRICT)
+        if (style == MDQ_MP_STRICT)
             return "an extension value";
         mdq_buf_printf(out, "{\"$ext\":[%d,%u]}", v.ext, v.size);
         break;
@@ -91,20 +91,20 @@ const char *mdq_json_print(struct mdq_buf *out, const uint8_t *p, const uint8_t 
         mdq_buf_add(out, "[", 1);
         for (uint32_t i = 0; i < v.size && !why; i++, q = mdq_mp_skip(q, end)) {
             mdq_buf_add(out, ",", i > 0);
-            why = mdq_json_print(out, q, end, style);
+            why = mdq_mp_print(out, q, end, style);
         }
         mdq_buf_add(out, "]", 1);
         break;
     case MDQ_MP_MAP: {
-        bool array = style == MDQ_JSON_SUMMARY && is_array(p, end);
+        bool array = style == MDQ_MP_SUMMARY && is_array(p, end);
         mdq_buf_add(out, "{", 1);
         for (uint32_t i = 0, printed = 0; i < v.size && !why; i++) {
             q = mdq_mp_get(q, end, &k);
             if (!array || !(mdq_mp_is(&k, "data") || mdq_mp_is(&k, "enc"))) {
                 mdq_buf_add(out, ",", printed++ > 0);
-                mdq_json_quote(out, k.data, k.size);
+                mdq_mp_quote(out, k.data, k.size);
                 mdq_buf_add(out, ":", 1);
-                why = mdq_json_print(out, q, end, style);
+                why = mdq_mp_print(out, q, end, style);
             }
             q = mdq_mp_skip(q, end);
         }
@@ -159,7 +159,7 @@ static void pack_json(msgpack_packer *pk, json_t *j, bool *nomem)
     }
 }
 
-enum mdq_err mdq_json_pack(struct mdq_buf *out, const char *json, const char *what)
+enum mdq_err mdq_mp_from_json(struct mdq_buf *out, const char *json, const char *what)
 {
     json_error_t e;
     json_t *j = json_loads(json, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);

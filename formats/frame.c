@@ -44,14 +44,14 @@ static enum mdq_err fill(struct mdq_input *in, size_t n)
 static const char cut_short[] = "the stream is cut short inside a frame";
 
 /* Moves n bytes of input behind what packed holds; their number is bounded by the caller. */
-static enum mdq_err take(struct mdq_input *in, struct mdq_buf *packed, size_t n)
+static enum mdq_err take(struct mdq_input *in, struct mdq_bytes *packed, size_t n)
 {
     while (n > 0) {
         size_t part = n < INPUT_SIZE ? n : INPUT_SIZE;
         MDQ_TRY(fill(in, part));
         if (in->have - in->at < part)
             return mdq_fail(MDQ_E_IO, "%s", cut_short);
-        mdq_buf_add(packed, in->buf + in->at, part);
+        mdq_bytes_add(packed, in->buf + in->at, part);
         if (packed->failed)
             return MDQ_E_INTERNAL;
         in->at += part;
@@ -100,7 +100,7 @@ static enum mdq_err frame_header(const uint8_t *p, size_t have, size_t *header, 
     return MDQ_OK;
 }
 
-enum mdq_err mdq_frame_read(struct mdq_input *in, struct mdq_buf *packed, size_t limit, size_t *size, bool *end)
+enum mdq_err mdq_frame_read(struct mdq_input *in, struct mdq_bytes *packed, size_t limit, size_t *size, bool *end)
 {
     size_t header = 0;
     uint64_t content = 0, possible = 0;
@@ -133,7 +133,7 @@ enum mdq_err mdq_frame_read(struct mdq_input *in, struct mdq_buf *packed, size_t
     return take(in, packed, 4);
 }
 
-enum mdq_err mdq_frame_decode(ZSTD_DCtx *d, const struct mdq_buf *packed, uint8_t *out, size_t size)
+enum mdq_err mdq_frame_decode(ZSTD_DCtx *d, const struct mdq_bytes *packed, uint8_t *out, size_t size)
 {
     size_t n = ZSTD_decompressDCtx(d, out, size, packed->data, packed->size);
     if (ZSTD_isError(n))
@@ -169,10 +169,10 @@ ZSTD_CCtx *mdq_frame_coder(int level)
 }
 
 enum mdq_err mdq_frame_encode(ZSTD_CCtx *c, const uint8_t *data, size_t size, const size_t *cuts, size_t n,
-                              struct mdq_buf *out)
+                              struct mdq_bytes *out)
 {
     size_t bound = ZSTD_compressBound(size) + 64 * (n + 4);
-    uint8_t *room = mdq_buf_room(out, bound);
+    uint8_t *room = mdq_bytes_room(out, bound);
     if (!room)
         return MDQ_E_INTERNAL;
     ZSTD_CCtx_reset(c, ZSTD_reset_session_only);

@@ -15,7 +15,7 @@ void mdq_header_free(struct mdq_header **hp)
         mdq_prov_free(&h->prov[i]);
     for (int i = 0; i < h->n_extra; i++) {
         free(h->extra[i].key);
-        mdq_buf_free(&h->extra[i].value);
+        mdq_bytes_free(&h->extra[i].value);
     }
     for (int i = 0; i < h->n_require; i++)
         free(h->require[i]);
@@ -182,10 +182,10 @@ static enum mdq_err add_extra(struct mdq_header *h, const char *key, size_t key_
         return MDQ_E_INTERNAL;
     h->extra = p;
     struct mdq_extra e = {.key = mdq_asprintf("%.*s", (int)key_size, key)};
-    mdq_buf_add(&e.value, value, size);
+    mdq_bytes_add(&e.value, value, size);
     if (!e.key || e.value.failed) {
         free(e.key);
-        mdq_buf_free(&e.value);
+        mdq_bytes_free(&e.value);
         return MDQ_E_INTERNAL;
     }
     int at = h->n_extra++;
@@ -286,7 +286,7 @@ static int kind_cmp(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-enum mdq_err mdq_header_pack(const struct mdq_header *h, struct mdq_buf *out)
+enum mdq_err mdq_header_pack(const struct mdq_header *h, struct mdq_bytes *out)
 {
     msgpack_packer pk = mdq_packer(out);
     size_t from = out->size;
@@ -323,7 +323,7 @@ enum mdq_err mdq_header_pack(const struct mdq_header *h, struct mdq_buf *out)
     mdq_prov_pack(h, out);
     for (int i = 0; i < h->n_extra; i++) {
         mdq_pack_str(&pk, h->extra[i].key);
-        mdq_buf_add(out, h->extra[i].value.data, h->extra[i].value.size);
+        mdq_bytes_add(out, h->extra[i].value.data, h->extra[i].value.size);
     }
     if (!out->failed && out->size - from > MDQ_LIMIT_HEADER)
         return mdq_fail(MDQ_E_DATA, "the header is larger than the limit");
@@ -332,12 +332,12 @@ enum mdq_err mdq_header_pack(const struct mdq_header *h, struct mdq_buf *out)
 
 enum mdq_err mdq_header_derive(struct mdq_header **out, const struct mdq_header *in, const char *prog, const char *args)
 {
-    struct mdq_buf b = {0};
+    struct mdq_bytes b = {0};
     *out = NULL;
     enum mdq_err err = mdq_header_pack(in, &b);
     if (!err)
         err = mdq_header_parse(out, b.data, b.data + b.size);
-    mdq_buf_free(&b);
+    mdq_bytes_free(&b);
     if (!err)
         err = mdq_header_add_provenance(*out, NULL, prog, args);
     if (err)
@@ -378,24 +378,24 @@ enum mdq_err mdq_header_set_json(struct mdq_header *h, const char *key, const ch
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (strcmp(key, own[i]) == 0)
             return mdq_fail(MDQ_E_INTERNAL, "header key %s: has a function of its own", key);
-    struct mdq_buf b = {0};
+    struct mdq_bytes b = {0};
     enum mdq_err err = mdq_mp_from_json(&b, json, key);
     const struct mdq_extra *old = find_extra(h, key);
     if (!err && old && (old->value.size != b.size || memcmp(old->value.data, b.data, b.size) != 0))
         err = mdq_fail(MDQ_E_DATA, "header key %s: is there already, with another value", key);
     if (!err && !old)
         err = add_extra(h, key, strlen(key), b.data, b.size);
-    mdq_buf_free(&b);
+    mdq_bytes_free(&b);
     return err;
 }
 
 static char *json_of(const uint8_t *p, const uint8_t *end)
 {
-    struct mdq_buf b = {0};
+    struct mdq_bytes b = {0};
     mdq_mp_print(&b, p, end, MDQ_MP_SUMMARY);
-    mdq_buf_add(&b, "", 1);
+    mdq_bytes_add(&b, "", 1);
     if (b.failed)
-        mdq_buf_free(&b);
+        mdq_bytes_free(&b);
     return (char *)b.data;
 }
 
@@ -407,9 +407,9 @@ char *mdq_header_get_json(const struct mdq_header *h, const char *key)
 
 char *mdq_header_json(const struct mdq_header *h)
 {
-    struct mdq_buf b = {0};
+    struct mdq_bytes b = {0};
     char *text = mdq_header_pack(h, &b) == MDQ_OK ? json_of(b.data, b.data + b.size) : NULL;
-    mdq_buf_free(&b);
+    mdq_bytes_free(&b);
     return text;
 }
 

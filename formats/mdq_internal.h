@@ -90,7 +90,7 @@ int mdq_order(const struct mdq_header *h, const struct mdq_id *a, const struct m
 
 enum mdq_err mdq_header_parse(struct mdq_header **out, const uint8_t *p, const uint8_t *end);
 /* The header as msgpack. */
-enum mdq_err mdq_header_pack(const struct mdq_header *h, struct mdq_buf *out);
+enum mdq_err mdq_header_pack(const struct mdq_header *h, struct mdq_bytes *out);
 /* Unites b into a. `tables`: layer tables may differ (mdq-cat) and are united. */
 enum mdq_err mdq_header_unite(struct mdq_header *a, const struct mdq_header *b, bool tables);
 enum mdq_err mdq_prov_unite(struct mdq_header *h, const struct mdq_header *other);
@@ -99,12 +99,12 @@ struct mdq_prov {
     char *id;
     char **prev;
     int n_prev;
-    struct mdq_buf fields; /* the other keys and values, packed one after the other, ascending by key */
+    struct mdq_bytes fields; /* the other keys and values, packed one after the other, ascending by key */
     uint32_t n_fields;
 };
 struct mdq_extra {
     char *key;
-    struct mdq_buf value;
+    struct mdq_bytes value;
 };
 struct mdq_header {
     char model[33];
@@ -123,7 +123,7 @@ enum mdq_err mdq_header_index(struct mdq_header *h);
 enum mdq_err mdq_list_add(char ***list, int *n, const char *s, size_t size);
 void mdq_prov_free(struct mdq_prov *p);
 enum mdq_err mdq_prov_parse(struct mdq_header *h, const uint8_t *p, const uint8_t *end);
-void mdq_prov_pack(const struct mdq_header *h, struct mdq_buf *out);
+void mdq_prov_pack(const struct mdq_header *h, struct mdq_bytes *out);
 
 /* ---- frames ---- */
 
@@ -141,14 +141,14 @@ struct mdq_input {
  * Reads one whole compressed frame into `packed` (replacing what it held). *size: what it decodes to, at most limit.
  * *end true: there was none, the input is at its end. Errors do not name the place; MDQ_E_IO for a frame cut short.
  */
-enum mdq_err mdq_frame_read(struct mdq_input *in, struct mdq_buf *packed, size_t limit, size_t *size, bool *end);
+enum mdq_err mdq_frame_read(struct mdq_input *in, struct mdq_bytes *packed, size_t limit, size_t *size, bool *end);
 struct ZSTD_DCtx_s;
-enum mdq_err mdq_frame_decode(struct ZSTD_DCtx_s *d, const struct mdq_buf *packed, uint8_t *out, size_t size);
+enum mdq_err mdq_frame_decode(struct ZSTD_DCtx_s *d, const struct mdq_bytes *packed, uint8_t *out, size_t size);
 struct ZSTD_CCtx_s;
 struct ZSTD_CCtx_s *mdq_frame_coder(int level);
 /* Appends the frame of data; zstd blocks end at each of the n cuts (ascending offsets). */
 enum mdq_err mdq_frame_encode(struct ZSTD_CCtx_s *c, const uint8_t *data, size_t size, const size_t *cuts, size_t n,
-                              struct mdq_buf *out);
+                              struct mdq_bytes *out);
 
 /* ---- one input stream ---- */
 

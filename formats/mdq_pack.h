@@ -13,18 +13,18 @@
 
 /* ---- buffers: `failed` is sticky, so that a caller checks once, after the last addition ---- */
 
-struct mdq_buf {
+struct mdq_bytes {
     uint8_t *data;
     size_t size, cap;
     bool failed;
 };
 /* Room for `more` bytes behind size; NULL when out of memory (message set). */
-uint8_t *mdq_buf_room(struct mdq_buf *b, size_t more);
-void mdq_buf_add(struct mdq_buf *b, const void *p, size_t n);
-void mdq_buf_printf(struct mdq_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void mdq_buf_free(struct mdq_buf *b);
+uint8_t *mdq_bytes_room(struct mdq_bytes *b, size_t more);
+void mdq_bytes_add(struct mdq_bytes *b, const void *p, size_t n);
+void mdq_bytes_printf(struct mdq_bytes *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void mdq_bytes_free(struct mdq_bytes *b);
 /* A msgpack packer that appends to b. */
-msgpack_packer mdq_packer(struct mdq_buf *b);
+msgpack_packer mdq_packer(struct mdq_bytes *b);
 void mdq_pack_str(msgpack_packer *pk, const char *s);
 
 /* ---- reading ---- */
@@ -65,9 +65,9 @@ enum mdq_mp_style {
     MDQ_MP_SUMMARY, /* {"$bin":bytes}, {"$ext":[type,bytes]}, {"$float":"nan"}; arrays without their data */
 };
 /* A checked value as JSON text. NULL, or what JSON cannot hold. */
-const char *mdq_mp_print(struct mdq_buf *out, const uint8_t *p, const uint8_t *end, enum mdq_mp_style style);
-void mdq_mp_quote(struct mdq_buf *out, const void *s, size_t n);
+const char *mdq_mp_print(struct mdq_bytes *out, const uint8_t *p, const uint8_t *end, enum mdq_mp_style style);
+void mdq_mp_quote(struct mdq_bytes *out, const void *s, size_t n);
 /* JSON text as msgpack, keys sorted. */
-enum mdq_err mdq_mp_from_json(struct mdq_buf *out, const char *json, const char *what);
+enum mdq_err mdq_mp_from_json(struct mdq_bytes *out, const char *json, const char *what);
 
 #endif

@@ -10,7 +10,7 @@
 
 /* ---- buffers ---- */
 
-uint8_t *mdq_buf_room(struct mdq_buf *b, size_t more)
+uint8_t *mdq_bytes_room(struct mdq_bytes *b, size_t more)
 {
     if (b->failed)
         return NULL;
@@ -27,38 +27,38 @@ uint8_t *mdq_buf_room(struct mdq_buf *b, size_t more)
     return b->data + b->size;
 }
 
-void mdq_buf_add(struct mdq_buf *b, const void *p, size_t n)
+void mdq_bytes_add(struct mdq_bytes *b, const void *p, size_t n)
 {
-    uint8_t *to = mdq_buf_room(b, n);
+    uint8_t *to = mdq_bytes_room(b, n);
     if (!to || n == 0)
         return;
     memcpy(to, p, n);
     b->size += n;
 }
 
-void mdq_buf_printf(struct mdq_buf *b, const char *fmt, ...)
+void mdq_bytes_printf(struct mdq_bytes *b, const char *fmt, ...)
 {
     char text[512];
     va_list ap;
     va_start(ap, fmt);
     int n = vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    mdq_buf_add(b, text, n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
+    mdq_bytes_add(b, text, n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
 }
 
-void mdq_buf_free(struct mdq_buf *b)
+void mdq_bytes_free(struct mdq_bytes *b)
 {
     free(b->data);
-    *b = (struct mdq_buf){0};
+    *b = (struct mdq_bytes){0};
 }
 
 static int pack_write(void *b, const char *p, size_t n)
 {
-    mdq_buf_add(b, p, n);
+    mdq_bytes_add(b, p, n);
     return 0; /* a failure is sticky in the buffer */
 }
 
-msgpack_packer mdq_packer(struct mdq_buf *b)
+msgpack_packer mdq_packer(struct mdq_bytes *b)
 {
     msgpack_packer pk;
     msgpack_packer_init(&pk, b, pack_write);

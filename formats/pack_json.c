@@ -8,28 +8,28 @@
 #include "mdq_limits.h"
 #include "mdq_pack.h"
 
-void mdq_mp_quote(struct mdq_buf *out, const void *s, size_t n)
+void mdq_mp_quote(struct mdq_bytes *out, const void *s, size_t n)
 {
     const uint8_t *c = s;
-    mdq_buf_add(out, "\"", 1);
+    mdq_bytes_add(out, "\"", 1);
     for (size_t i = 0, from = 0; i <= n; i++) {
         if (i < n && c[i] >= 0x20 && c[i] != '"' && c[i] != '\\' && c[i] != 0x7f)
             continue;
-        mdq_buf_add(out, c + from, i - from);
+        mdq_bytes_add(out, c + from, i - from);
         from = i + 1;
         if (i == n)
             break;
         if (c[i] == '"' || c[i] == '\\')
-            mdq_buf_printf(out, "\\%c", c[i]);
+            mdq_bytes_printf(out, "\\%c", c[i]);
         else if (c[i] == '\n')
-            mdq_buf_add(out, "\\n", 2);
+            mdq_bytes_add(out, "\\n", 2);
         else
-            mdq_buf_printf(out, "\\u%04x", c[i]);
+            mdq_bytes_printf(out, "\\u%04x", c[i]);
     }
-    mdq_buf_add(out, "\"", 1);
+    mdq_bytes_add(out, "\"", 1);
 }
 
-static void print_float(struct mdq_buf *out, double f, bool single)
+static void print_float(struct mdq_bytes *out, double f, bool single)
 {
     char text[40];
     for (int digits = single ? 6 : 15; digits <= 17; digits++) {
@@ -37,9 +37,9 @@ static void print_float(struct mdq_buf *out, double f, bool single)
         if (single ? strtof(text, NULL) == (float)f : strtod(text, NULL) == f)
             break;
     }
-    mdq_buf_add(out, text, strlen(text));
+    mdq_bytes_add(out, text, strlen(text));
     if (!strpbrk(text, ".e"))
-        mdq_buf_add(out, ".0", 2); /* a float stays a float when read back */
+        mdq_bytes_add(out, ".0", 2); /* a float stays a float when read back */
 }
 
 /* The summary of an array: everything but its data. */
@@ -58,16 +58,16 @@ static bool is_array(const uint8_t *p, const uint8_t *end)
     return dtype && shape && data;
 }
 
-const char *mdq_mp_print(struct mdq_buf *out, const uint8_t *p, const uint8_t *end, enum mdq_mp_style style)
+const char *mdq_mp_print(struct mdq_bytes *out, const uint8_t *p, const uint8_t *end, enum mdq_mp_style style)
 {
     struct mdq_mp v, k;
     const char *why = NULL;
     const uint8_t *q = mdq_mp_get(p, end, &v);
     switch (v.type) {
-    case MDQ_MP_NIL: mdq_buf_add(out, "null", 4); break;
-    case MDQ_MP_BOOL: mdq_buf_printf(out, "%s", v.u ? "true" : "false"); break;
-    case MDQ_MP_UINT: mdq_buf_printf(out, "%llu", (unsigned long long)v.u); break;
-    case MDQ_MP_INT: mdq_buf_printf(out, "%lld", (long long)v.i); break;
+    case MDQ_MP_NIL: mdq_bytes_add(out, "null", 4); break;
+    case MDQ_MP_BOOL: mdq_bytes_printf(out, "%s", v.u ? "true" : "false"); break;
+    case MDQ_MP_UINT: mdq_bytes_printf(out, "%llu", (unsigned long long)v.u); break;
+    case MDQ_MP_INT: mdq_bytes_printf(out, "%lld", (long long)v.i); break;
     case MDQ_MP_STR: mdq_mp_quote(out, v.data, v.size); break;
     case MDQ_MP_FLOAT:
         if (isfinite(v.f))
@@ -75,40 +75,40 @@ const char *mdq_mp_print(struct mdq_buf *out, const uint8_t *p, const uint8_t *e
         else if (style == MDQ_MP_STRICT)
             return "a number that is not finite";
         else
-            mdq_buf_printf(out, "{\"$float\":\"%s\"}", isnan(v.f) ? "nan" : v.f > 0 ? "inf" : "-inf");
+            mdq_bytes_printf(out, "{\"$float\":\"%s\"}", isnan(v.f) ? "nan" : v.f > 0 ? "inf" : "-inf");
         break;
     case MDQ_MP_BIN:
         if (style == MDQ_MP_STRICT)
             return "binary data";
-        mdq_buf_printf(out, "{\"$bin\":%u}", v.size);
+        mdq_bytes_printf(out, "{\"$bin\":%u}", v.size);
         break;
     case MDQ_MP_EXT:
         if (style == MDQ_MP_STRICT)
             return "an extension value";
-        mdq_buf_printf(out, "{\"$ext\":[%d,%u]}", v.ext, v.size);
+        mdq_bytes_printf(out, "{\"$ext\":[%d,%u]}", v.ext, v.size);
         break;
     case MDQ_MP_LIST:
-        mdq_buf_add(out, "[", 1);
+        mdq_bytes_add(out, "[", 1);
         for (uint32_t i = 0; i < v.size && !why; i++, q = mdq_mp_skip(q, end)) {
-            mdq_buf_add(out, ",", i > 0);
+            mdq_bytes_add(out, ",", i > 0);
             why = mdq_mp_print(out, q, end, style);
         }
-        mdq_buf_add(out, "]", 1);
+        mdq_bytes_add(out, "]", 1);
         break;
     case MDQ_MP_MAP: {
         bool array = style == MDQ_MP_SUMMARY && is_array(p, end);
-        mdq_buf_add(out, "{", 1);
+        mdq_bytes_add(out, "{", 1);
         for (uint32_t i = 0, printed = 0; i < v.size && !why; i++) {
             q = mdq_mp_get(q, end, &k);
             if (!array || !(mdq_mp_is(&k, "data") || mdq_mp_is(&k, "enc"))) {
-                mdq_buf_add(out, ",", printed++ > 0);
+                mdq_bytes_add(out, ",", printed++ > 0);
                 mdq_mp_quote(out, k.data, k.size);
-                mdq_buf_add(out, ":", 1);
+                mdq_bytes_add(out, ":", 1);
                 why = mdq_mp_print(out, q, end, style);
             }
             q = mdq_mp_skip(q, end);
         }
-        mdq_buf_add(out, "}", 1);
+        mdq_bytes_add(out, "}", 1);
     }
     }
     return why;
@@ -159,7 +159,7 @@ static void pack_json(msgpack_packer *pk, json_t *j, bool *nomem)
     }
 }
 
-enum mdq_err mdq_mp_from_json(struct mdq_buf *out, const char *json, const char *what)
+enum mdq_err mdq_mp_from_json(struct mdq_bytes *out, const char *json, const char *what)
 {
     json_error_t e;
     json_t *j = json_loads(json, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);

@@ -25,7 +25,7 @@ void mdq_prov_free(struct mdq_prov *p)
         free(p->prev[i]);
     free(p->prev);
     free(p->id);
-    mdq_buf_free(&p->fields);
+    mdq_bytes_free(&p->fields);
     *p = (struct mdq_prov){0};
 }
 
@@ -108,7 +108,7 @@ static enum mdq_err parse_entry(struct mdq_header *h, struct mdq_prov *e, const 
     }
     qsort(fields, e->n_fields, sizeof *fields, field_cmp);
     for (uint32_t i = 0; i < e->n_fields; i++)
-        mdq_buf_add(&e->fields, fields[i].raw, fields[i].size);
+        mdq_bytes_add(&e->fields, fields[i].raw, fields[i].size);
     free(fields);
     return err || !e->fields.failed ? err : MDQ_E_INTERNAL;
 }
@@ -137,7 +137,7 @@ enum mdq_err mdq_prov_parse(struct mdq_header *h, const uint8_t *p, const uint8_
     return MDQ_OK;
 }
 
-void mdq_prov_pack(const struct mdq_header *h, struct mdq_buf *out)
+void mdq_prov_pack(const struct mdq_header *h, struct mdq_bytes *out)
 {
     msgpack_packer pk = mdq_packer(out);
     msgpack_pack_array(&pk, (size_t)h->n_prov);
@@ -150,7 +150,7 @@ void mdq_prov_pack(const struct mdq_header *h, struct mdq_buf *out)
         msgpack_pack_array(&pk, (size_t)e->n_prev);
         for (int k = 0; k < e->n_prev; k++)
             mdq_pack_str(&pk, e->prev[k]);
-        mdq_buf_add(out, e->fields.data, e->fields.size);
+        mdq_bytes_add(out, e->fields.data, e->fields.size);
     }
 }
 
@@ -193,7 +193,7 @@ static enum mdq_err adopt(struct mdq_header *h, const struct mdq_header *other, 
                           const int *index_of, int *index)
 {
     struct mdq_prov e = {.n_fields = from->n_fields};
-    mdq_buf_add(&e.fields, from->fields.data, from->fields.size);
+    mdq_bytes_add(&e.fields, from->fields.data, from->fields.size);
     enum mdq_err err = e.fields.failed ? MDQ_E_INTERNAL : MDQ_OK;
     for (int i = 0; i < from->n_prev && !err; i++) {
         const char *id = h->prov[index_of[find(other, from->prev[i])]].id;

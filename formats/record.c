@@ -432,13 +432,13 @@ enum mdq_err mdq_record_get_json(const struct mdq_record *r, const char *key, ch
 {
     struct mdq_entry *e;
     struct mdq_mp v;
-    struct mdq_buf b = {0};
+    struct mdq_bytes b = {0};
     MDQ_TRY(find(r, key, &e, &v));
     const uint8_t *end, *p = mdq_entry_value(e, &end);
     const char *why = mdq_mp_print(&b, p, end, MDQ_MP_STRICT);
-    mdq_buf_add(&b, "", 1);
+    mdq_bytes_add(&b, "", 1);
     if (why || b.failed) {
-        mdq_buf_free(&b);
+        mdq_bytes_free(&b);
         return why ? wrong(r, key, why) : MDQ_E_INTERNAL;
     }
     *out = (char *)b.data;

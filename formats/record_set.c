@@ -23,10 +23,10 @@ static bool same_value(struct mdq_entry *a, struct mdq_entry *b)
 }
 
 /* Takes b. */
-static enum mdq_err add(struct mdq_record *r, const char *key, struct mdq_buf *b, size_t value_at, bool joined)
+static enum mdq_err add(struct mdq_record *r, const char *key, struct mdq_bytes *b, size_t value_at, bool joined)
 {
     if (b->failed) {
-        mdq_buf_free(b);
+        mdq_bytes_free(b);
         return MDQ_E_INTERNAL;
     }
     size_t key_size = strlen(key);
@@ -52,7 +52,7 @@ static enum mdq_err add(struct mdq_record *r, const char *key, struct mdq_buf *b
 }
 
 #define SET_BEGIN(b, pk, at)                                                                                 \
-    struct mdq_buf b = {0};                                                                                  \
+    struct mdq_bytes b = {0};                                                                                  \
     msgpack_packer pk = mdq_packer(&b);                                                                      \
     mdq_pack_str(&pk, key);                                                                                  \
     size_t at = b.size
@@ -78,13 +78,13 @@ enum mdq_err mdq_record_set_bool(struct mdq_record *r, const char *key, bool v)
     return add(r, key, &b, at, false);
 }
 
-static enum mdq_err check_packed(struct mdq_record *r, const char *key, struct mdq_buf *b, size_t at)
+static enum mdq_err check_packed(struct mdq_record *r, const char *key, struct mdq_bytes *b, size_t at)
 {
     const uint8_t *next;
     const char *why = b->failed ? NULL : mdq_mp_check(b->data + at, b->data + b->size, MDQ_LIMIT_DEPTH - 1, &next);
     if (!why)
         return MDQ_OK;
-    mdq_buf_free(b);
+    mdq_bytes_free(b);
     return mdq_fail(MDQ_E_DATA, "%s: key %s: %s", mdq_record_name(r), key, why);
 }
 
@@ -98,13 +98,13 @@ enum mdq_err mdq_record_set_str(struct mdq_record *r, const char *key, const cha
 
 enum mdq_err mdq_record_set_json(struct mdq_record *r, const char *key, const char *json)
 {
-    struct mdq_buf b = {0};
+    struct mdq_bytes b = {0};
     msgpack_packer pk = mdq_packer(&b);
     mdq_pack_str(&pk, key);
     size_t at = b.size;
     enum mdq_err err = mdq_mp_from_json(&b, json, key);
     if (err) {
-        mdq_buf_free(&b);
+        mdq_bytes_free(&b);
         return mdq_fail_in(err, "%s", mdq_record_name(r));
     }
     return add(r, key, &b, at, false);
@@ -138,12 +138,12 @@ enum mdq_err mdq_record_set_array(struct mdq_record *r, const char *key, const s
     /* exactly as much as needed: stages hold many records */
     void *exact = b.failed ? NULL : mdq_realloc(b.data, b.size + a->bytes, 1, key);
     if (!exact) {
-        mdq_buf_free(&b);
+        mdq_bytes_free(&b);
         return MDQ_E_INTERNAL;
     }
     b.data = exact;
     b.cap = b.size + a->bytes;
-    mdq_buf_add(&b, a->data, a->bytes);
+    mdq_bytes_add(&b, a->data, a->bytes);
     return add(r, key, &b, at, planes); /* elements now, planes when written */
 }
 

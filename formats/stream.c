@@ -13,7 +13,7 @@ struct mdq_stream {
     struct mdq_source *source;
     struct mdq_input in;
     struct mdq_header *header;
-    struct mdq_buf packed, frame;
+    struct mdq_bytes packed, frame;
     uint64_t frame_at;       /* where the frame begins in the input */
     int64_t frames;
     uint8_t *at, *end;       /* of the frame, what was not yet read */
@@ -42,7 +42,7 @@ static enum mdq_err read_frame(struct mdq_stream *s, size_t limit, bool *end)
     s->frame.size = 0;
     if (!err && s->max_total && size > s->max_total - s->bytes)
         err = mdq_fail(MDQ_E_DATA, "the stream is larger than the bound of %llu bytes", (unsigned long long)s->max_total);
-    if (!err && !mdq_buf_room(&s->frame, size))
+    if (!err && !mdq_bytes_room(&s->frame, size))
         err = MDQ_E_INTERNAL;
     if (!err)
         err = mdq_frame_decode(s->decoder, &s->packed, s->frame.data, size);
@@ -257,8 +257,8 @@ void mdq_stream_close(struct mdq_stream **sp)
     if (s->in.fd > STDIN_FILENO)
         close(s->in.fd);
     free(s->in.buf);
-    mdq_buf_free(&s->packed);
-    mdq_buf_free(&s->frame);
+    mdq_bytes_free(&s->packed);
+    mdq_bytes_free(&s->frame);
     mdq_source_free(s->source);
     XXH3_freeState(s->hash);
     ZSTD_freeDCtx(s->decoder);

@@ -19,10 +19,10 @@ struct mdq_writer {
     uint64_t bytes;         /* decoded, so far */
     XXH3_state_t *hash;
     ZSTD_CCtx *coder;
-    struct mdq_buf frame;   /* decoded bytes of the frame being filled */
+    struct mdq_bytes frame;   /* decoded bytes of the frame being filled */
     size_t *cuts;           /* where zstd blocks shall end in it */
     size_t n_cuts, room_cuts;
-    struct mdq_buf packed;
+    struct mdq_bytes packed;
     struct mdq_record *last; /* identity only */
 };
 
@@ -46,8 +46,8 @@ static void release(struct mdq_writer *w)
     mdq_record_free(&w->last);
     XXH3_freeState(w->hash);
     ZSTD_freeCCtx(w->coder);
-    mdq_buf_free(&w->frame);
-    mdq_buf_free(&w->packed);
+    mdq_bytes_free(&w->frame);
+    mdq_bytes_free(&w->packed);
     free(w->cuts);
     free(w);
 }
@@ -134,7 +134,7 @@ static void add_entry(struct mdq_writer *w, const struct mdq_entry *e)
     bool is_array = false;
     const uint8_t *end, *value = mdq_entry_value(e, &end);
     if ((size_t)(end - value) < MDQ_PLANES_MIN || mdq_layout_read(value, end, &l, &is_array) || !is_array) {
-        mdq_buf_add(&w->frame, e->raw, e->size);
+        mdq_bytes_add(&w->frame, e->raw, e->size);
         return;
     }
     size_t at = w->frame.size + e->value_at + l.offset;
@@ -143,10 +143,10 @@ static void add_entry(struct mdq_writer *w, const struct mdq_entry *e)
         for (unsigned i = 0; i <= planes; i++)
             cut(w, at + i * (l.bytes / planes));
     if (!e->joined) {
-        mdq_buf_add(&w->frame, e->raw, e->size);
+        mdq_bytes_add(&w->frame, e->raw, e->size);
         return;
     }
-    uint8_t *room = mdq_buf_room(&w->frame, e->size);
+    uint8_t *room = mdq_bytes_room(&w->frame, e->size);
     if (!room)
         return;
     size_t head = e->value_at + l.offset, tail = e->size - head - l.bytes;

@@ -20,7 +20,7 @@ enum { END_MAX = 1024 }; /* compressed bytes of an end record's frame, generousl
 
 struct state {
     struct mdq_input in;
-    struct mdq_buf packed, frame;
+    struct mdq_bytes packed, frame;
     ZSTD_DCtx *decoder;
     XXH3_state_t *hash;
     struct mdq_header *header;
@@ -134,7 +134,7 @@ static bool at_end_record(const uint8_t *p, const uint8_t *end)
            mdq_mp_is(&k, "t") && !mdq_mp_read(k.next, end, &v) && mdq_mp_is(&v, "end");
 }
 
-static const char *parse_end(const struct mdq_buf *b, int64_t *count, int64_t *bytes, const uint8_t **hash)
+static const char *parse_end(const struct mdq_bytes *b, int64_t *count, int64_t *bytes, const uint8_t **hash)
 {
     struct mdq_mp m, k, v;
     const uint8_t *end = b->data + b->size, *next, *p;
@@ -202,7 +202,7 @@ static enum mdq_err next_frame(struct state *s, bool *go, bool *stop)
         return MDQ_OK;
     }
     s->frame.size = 0;
-    if (!mdq_buf_room(&s->frame, size))
+    if (!mdq_bytes_room(&s->frame, size))
         return MDQ_E_INTERNAL;
     if (mdq_frame_decode(s->decoder, &s->packed, s->frame.data, size)) {
         complain(s, CHECK_DAMAGED, mdq_error_message(), "%s", "");
@@ -280,8 +280,8 @@ static enum mdq_err find_end(struct state *s, const char *path)
             continue;
         unsigned long long size = ZSTD_getFrameContentSize(p, back);
         s->packed.size = s->frame.size = 0;
-        mdq_buf_add(&s->packed, p, back);
-        if (size > MDQ_LIMIT_END || !mdq_buf_room(&s->frame, (size_t)size) || s->packed.failed ||
+        mdq_bytes_add(&s->packed, p, back);
+        if (size > MDQ_LIMIT_END || !mdq_bytes_room(&s->frame, (size_t)size) || s->packed.failed ||
             mdq_frame_decode(s->decoder, &s->packed, s->frame.data, (size_t)size))
             continue;
         s->frame.size = (size_t)size;
@@ -325,8 +325,8 @@ enum mdq_err check_stream(const char *path, bool quick, check_report *report, vo
     }
     mdq_record_free(&s.last);
     mdq_header_free(&s.header);
-    mdq_buf_free(&s.packed);
-    mdq_buf_free(&s.frame);
+    mdq_bytes_free(&s.packed);
+    mdq_bytes_free(&s.frame);
     free(s.in.buf);
     ZSTD_freeDCtx(s.decoder);
     XXH3_freeState(s.hash);

@@ -64,20 +64,20 @@ static void count_record(struct totals *t, const char *kind)
     t->kinds[i].records++;
 }
 
-static void print_totals(const struct totals *t, struct mdq_buf *b)
+static void print_totals(const struct totals *t, struct mdq_bytes *b)
 {
-    mdq_buf_printf(b, "{\"totals\":{\"records\":%lld,\"kinds\":{", t->records);
+    mdq_bytes_printf(b, "{\"totals\":{\"records\":%lld,\"kinds\":{", t->records);
     for (int i = 0; i < t->n; i++) {
-        mdq_buf_printf(b, "%s", i ? "," : "");
+        mdq_bytes_printf(b, "%s", i ? "," : "");
         mdq_mp_quote(b, t->kinds[i].kind, strlen(t->kinds[i].kind));
-        mdq_buf_printf(b, ":%lld", t->kinds[i].records);
+        mdq_bytes_printf(b, ":%lld", t->kinds[i].records);
     }
-    mdq_buf_printf(b, "},\"arrays\":%lld,\"array_bytes\":%.0f,\"nonfinite\":%lld}}\n", t->arrays, t->bytes, t->nonfinite);
+    mdq_bytes_printf(b, "},\"arrays\":%lld,\"array_bytes\":%.0f,\"nonfinite\":%lld}}\n", t->arrays, t->bytes, t->nonfinite);
 }
 
 /* ---- records ---- */
 
-static enum mdq_err print_stats(struct mdq_record *r, struct mdq_entry *e, struct totals *t, struct mdq_buf *b)
+static enum mdq_err print_stats(struct mdq_record *r, struct mdq_entry *e, struct totals *t, struct mdq_bytes *b)
 {
     struct mdq_array a;
     const char *why;
@@ -85,37 +85,37 @@ static enum mdq_err print_stats(struct mdq_record *r, struct mdq_entry *e, struc
     if (err)
         return err == MDQ_E_DATA ? mdq_fail(err, "%s: %s", mdq_record_name(r), why) : err;
     struct view_array_stats s = view_array_stats(&a);
-    mdq_buf_printf(b, "{\"dtype\":\"%s\",\"shape\":[", mdq_dtype_name(a.dtype));
+    mdq_bytes_printf(b, "{\"dtype\":\"%s\",\"shape\":[", mdq_dtype_name(a.dtype));
     for (int i = 0; i < a.ndim; i++)
-        mdq_buf_printf(b, "%s%lld", i ? "," : "", (long long)a.shape[i]);
-    mdq_buf_printf(b, "]");
+        mdq_bytes_printf(b, "%s%lld", i ? "," : "", (long long)a.shape[i]);
+    mdq_bytes_printf(b, "]");
     if (s.finite > 0)
-        mdq_buf_printf(b, ",\"min\":%.9g,\"max\":%.9g,\"mean\":%.9g", s.min, s.max, s.mean);
+        mdq_bytes_printf(b, ",\"min\":%.9g,\"max\":%.9g,\"mean\":%.9g", s.min, s.max, s.mean);
     if (s.count > s.finite)
-        mdq_buf_printf(b, ",\"nonfinite\":%lld", (long long)(s.count - s.finite));
-    mdq_buf_printf(b, "}");
+        mdq_bytes_printf(b, ",\"nonfinite\":%lld", (long long)(s.count - s.finite));
+    mdq_bytes_printf(b, "}");
     t->arrays++;
     t->bytes += (double)a.bytes;
     t->nonfinite += s.count - s.finite;
     return MDQ_OK;
 }
 
-static enum mdq_err print_record(const struct opts *o, struct mdq_record *r, struct totals *t, struct mdq_buf *b)
+static enum mdq_err print_record(const struct opts *o, struct mdq_record *r, struct totals *t, struct mdq_bytes *b)
 {
-    mdq_buf_printf(b, "{\"t\":");
+    mdq_bytes_printf(b, "{\"t\":");
     mdq_mp_quote(b, r->kind, strlen(r->kind));
-    mdq_buf_printf(b, ",\"id\":[");
+    mdq_bytes_printf(b, ",\"id\":[");
     mdq_mp_quote(b, r->tensor, strlen(r->tensor));
-    mdq_buf_printf(b, ",%lld,%lld],\"n\":%lld", (long long)r->row, (long long)r->col, t->records);
+    mdq_bytes_printf(b, ",%lld,%lld],\"n\":%lld", (long long)r->row, (long long)r->col, t->records);
     count_record(t, r->kind);
     for (int i = 0; i < r->n; i++) {
         struct mdq_entry *e = &r->entries[i];
         struct mdq_layout l;
         bool is_array = false;
         const uint8_t *end, *value = mdq_entry_value(e, &end);
-        mdq_buf_printf(b, ",");
+        mdq_bytes_printf(b, ",");
         mdq_mp_quote(b, e->raw + e->key_at, e->key_size);
-        mdq_buf_printf(b, ":");
+        mdq_bytes_printf(b, ":");
         if (o->stats)
             mdq_layout_read(value, end, &l, &is_array);
         if (is_array)
@@ -123,18 +123,18 @@ static enum mdq_err print_record(const struct opts *o, struct mdq_record *r, str
         else
             mdq_mp_print(b, value, end, MDQ_MP_SUMMARY);
     }
-    mdq_buf_printf(b, "}\n");
+    mdq_bytes_printf(b, "}\n");
     return b->failed ? MDQ_E_INTERNAL : MDQ_OK;
 }
 
-static enum mdq_err flush(struct mdq_output *out, struct mdq_buf *b)
+static enum mdq_err flush(struct mdq_output *out, struct mdq_bytes *b)
 {
     enum mdq_err err = b->failed ? MDQ_E_INTERNAL : mdq_output_write(out, b->data, b->size);
     b->size = 0;
     return err;
 }
 
-static enum mdq_err print_all(const struct opts *o, struct mdq_reader *in, struct mdq_output *out, struct mdq_buf *b)
+static enum mdq_err print_all(const struct opts *o, struct mdq_reader *in, struct mdq_output *out, struct mdq_bytes *b)
 {
     enum { PIECE = 64 << 10 };
     struct totals t = {0};
@@ -164,15 +164,15 @@ static enum mdq_err run(void *arg)
     struct opts *o = arg;
     struct mdq_reader *in = NULL;
     struct mdq_output *out = NULL;
-    struct mdq_buf b = {0};
+    struct mdq_bytes b = {0};
     const struct mdq_reader_options ropts = {.threads = o->header ? 1 : o->cli.jobs};
     enum mdq_err err;
     MDQ_GOTO(err, mdq_reader_open(&in, o->inputs.v, o->inputs.n, &ropts), out);
     MDQ_GOTO(err, mdq_output_open(&out, o->cli.output, false), out);
     if (o->header) {
         char *text = mdq_header_json(mdq_reader_header(in));
-        mdq_buf_add(&b, text, text ? strlen(text) : 0);
-        mdq_buf_printf(&b, "\n");
+        mdq_bytes_add(&b, text, text ? strlen(text) : 0);
+        mdq_bytes_printf(&b, "\n");
         err = text ? MDQ_OK : MDQ_E_INTERNAL;
         free(text);
     } else {
@@ -184,7 +184,7 @@ static enum mdq_err run(void *arg)
         err = mdq_output_commit(&out);
 out:
     mdq_output_abort(&out);
-    mdq_buf_free(&b);
+    mdq_bytes_free(&b);
     mdq_reader_close(&in);
     mdq_strings_free(&o->inputs);
     return err;

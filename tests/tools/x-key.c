@@ -47,22 +47,22 @@ static uint32_t mark_of(const struct mdq_id *id)
     return ((h ^ (uint32_t)id->row) * 16777619u ^ (uint32_t)id->col) * 16777619u;
 }
 
-static void value_of(const struct odd *o, uint32_t mark, struct mdq_buf *b)
+static void value_of(const struct odd *o, uint32_t mark, struct mdq_bytes *b)
 {
-    mdq_buf_add(b, o->value, o->size);
-    mdq_buf_add(b, &mark, o->mark ? 4 : 0);
+    mdq_bytes_add(b, o->value, o->size);
+    mdq_bytes_add(b, &mark, o->mark ? 4 : 0);
 }
 
 static enum mdq_err add_odd(struct mdq_record *r, const struct odd *o, uint32_t mark)
 {
-    struct mdq_buf b = {0};
+    struct mdq_bytes b = {0};
     size_t n = strlen(o->key);
     uint8_t head[5] = {0};
     head[0] = (uint8_t)(o->key_head == 0 ? 0xa0 + n : o->key_head == 1 ? 0xd9 : o->key_head == 2 ? 0xda : 0xdb);
     if (o->key_head)
         head[o->key_head] = (uint8_t)n;
-    mdq_buf_add(&b, head, 1 + o->key_head);
-    mdq_buf_add(&b, o->key, n);
+    mdq_bytes_add(&b, head, 1 + o->key_head);
+    mdq_bytes_add(&b, o->key, n);
     size_t at = b.size;
     value_of(o, mark, &b);
     return mdq_record_insert(r, (struct mdq_entry){.raw = b.data, .size = b.size, .key_at = (uint32_t)(at - n),
@@ -73,22 +73,22 @@ static enum mdq_err add_odd(struct mdq_record *r, const struct odd *o, uint32_t 
 /* Through the header's bytes: there is no function that adds raw values. */
 static enum mdq_err odd_header(struct mdq_header **out, const struct mdq_header *in)
 {
-    struct mdq_buf b = {0};
+    struct mdq_bytes b = {0};
     MDQ_TRY(mdq_header_pack(in, &b));
     struct mdq_mp map;
     const uint8_t *body = mdq_mp_get(b.data, b.data + b.size, &map);
-    struct mdq_buf c = {0};
+    struct mdq_bytes c = {0};
     uint8_t head[3] = {0xde, (uint8_t)((map.size + ODDS) >> 8), (uint8_t)(map.size + ODDS)};
-    mdq_buf_add(&c, head, sizeof head);
-    mdq_buf_add(&c, body, b.size - (size_t)(body - b.data));
+    mdq_bytes_add(&c, head, sizeof head);
+    mdq_bytes_add(&c, body, b.size - (size_t)(body - b.data));
     for (int i = 0; i < ODDS; i++) {
         msgpack_packer pk = mdq_packer(&c);
         mdq_pack_str(&pk, odds[i].key);
         value_of(&odds[i], 0xdeadbeef, &c);
     }
     enum mdq_err err = c.failed ? MDQ_E_INTERNAL : mdq_header_parse(out, c.data, c.data + c.size);
-    mdq_buf_free(&b);
-    mdq_buf_free(&c);
+    mdq_bytes_free(&b);
+    mdq_bytes_free(&c);
     return err;
 }
 

@@ -131,7 +131,8 @@ struct season {
     const char *name, *weather, *beat; /* the second: a clause, the third: a sentence in between */
 };
 static const struct season seasons[] = {
-    {"spring", "[the snow *have melted and the first flowers +open|the birds +build their nests|it *rain every other day]",
+    {"spring", "[the snow *have melted and the first flowers +open|the birds +build their nests|it *rain every other "
+            "day]",
      "[A cuckoo *call from the wood|The brook *run high with melted snow|It *smell of wet earth]."},
     {"summer", "[the days +be long and hot|the bees +fly over the clover|there *be no cloud in the sky]",
      "[The air *shake with heat|A storm *come up, but it *pass by|The corn *stand high and yellow]."},

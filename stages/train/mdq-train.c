@@ -250,11 +250,13 @@ static enum mdq_err save(struct state *s)
     return err;
 }
 
-static enum mdq_err not_finite(const struct state *s, const char *what)
+/* A step that cannot be made, and what is left of the run. */
+static enum mdq_err stopped(const struct state *s, const char *why)
 {
-    return mdq_fail(MDQ_E_DATA, "step %lld: the %s is not finite: try a smaller --lr or --clip; %s%s",
-                    (long long)s->step + 1, what, s->saved ? "the last checkpoint is in " : "there is no checkpoint",
-                    s->saved ? s->checkpoint : "");
+    char reason[512]; /* `why` may be the message that is replaced */
+    snprintf(reason, sizeof reason, "%s", why);
+    return mdq_fail(MDQ_E_DATA, "step %lld: %s: try a smaller --lr or --clip; %s%s", (long long)s->step + 1, reason,
+                    s->saved ? "the last checkpoint is in " : "there is no checkpoint", s->saved ? s->checkpoint : "");
 }
 
 static enum mdq_err one_step(struct state *s)
@@ -264,12 +266,16 @@ static enum mdq_err one_step(struct state *s)
     double loss;
     for (int b = 0; b < o->batch; b++)
         s->starts[b] = train_order_at(&s->order, s->step * o->batch + b);
-    MDQ_TRY(train_gradients(&s->machine, p, s->text.v, s->starts, &loss));
+    enum mdq_err err = train_gradients(&s->machine, p, s->text.v, s->starts, &loss);
+    if (err == MDQ_E_DATA)
+        return stopped(s, mdq_error_message());
+    if (err != MDQ_OK)
+        return err;
     if (!isfinite(loss))
-        return not_finite(s, "loss");
+        return stopped(s, "the loss is not finite");
     double norm = train_params_grad_norm(p);
     if (!isfinite(norm))
-        return not_finite(s, "gradient");
+        return stopped(s, "the gradient is not finite");
     double rate = train_rate(s->step, o->steps, o->warmup, o->lr, o->least), scale = train_clip_scale(norm, o->clip);
     s->step++;
     for (int i = 0; i < p->count; i++) {
@@ -296,9 +302,10 @@ static enum mdq_err held_out(struct state *s)
     if (windows > o->valid_windows)
         windows = o->valid_windows;
     double loss;
-    MDQ_TRY(train_held_out(&s->machine, &s->params, s->valid.v, windows, &loss));
-    if (!isfinite(loss))
-        return not_finite(s, "held-out loss");
+    enum mdq_err err = train_held_out(&s->machine, &s->params, s->valid.v, windows, &loss);
+    if (err != MDQ_OK || !isfinite(loss))
+        return err == MDQ_OK || err == MDQ_E_DATA ? stopped(s, err ? mdq_error_message() : "the held-out loss is not finite")
+                                                  : err;
     printf("{\"step\":%lld,\"valid_loss\":%.6f,\"valid_perplexity\":%.4f,\"tokens\":%lld}\n", (long long)s->step, loss,
            exp(loss), (long long)(windows * (o->ctx - 1)));
     fflush(stdout);

@@ -7,8 +7,8 @@
 
 #include "mdq_linalg.h"
 
-/* Fixed blocks: rows that a thread takes, columns between two matrix products, rows that stay in the first cache. */
-enum { ROWS = 256, COLS = 128, SUB = 64 };
+/* Fixed blocks: rows that a thread takes, columns between two matrix products, large and small, and rows that stay in cache. */
+enum { ROWS = 256, WIDE = 512, COLS = 128, SUB = 64 };
 
 /* Per-row sums of one chunk of rows, so that the loops over rows have no reduction in them. */
 struct lanes {
@@ -44,7 +44,7 @@ static const double *panel_f64(const float *h, int64_t ldh, int64_t m, int64_t w
 
 static double *panel_alloc_f64(int64_t n)
 {
-    return mdq_alloc_aligned((size_t)n * COLS, sizeof(double), "panel of H");
+    return mdq_alloc_aligned((size_t)n * WIDE, sizeof(double), "panel of H");
 }
 
 #define REAL float
@@ -189,20 +189,22 @@ done:
     return err;
 }
 
-enum mdq_err gptq_output_error(const float *w, const struct quant_grid *g, const uint8_t *codes, const float *h,
-                               bool exact, double *whw, double *ehe)
+enum mdq_err gptq_output_norm(const float *w, const struct quant_grid *g, const uint8_t *codes, const float *h,
+                              bool exact, double *sum)
 {
     int64_t chunks = (g->rows + ROWS - 1) / ROWS;
-    double *sums = mdq_calloc((size_t)chunks * 2, sizeof *sums, "sums of the output error");
+    double *sums = mdq_calloc((size_t)chunks, sizeof *sums, "sums of the output error");
     if (!sums)
         return MDQ_E_INTERNAL;
-    enum mdq_err err = exact ? output_error_f64(w, g, codes, h, sums, sums + chunks, chunks)
-                             : output_error_f32(w, g, codes, h, sums, sums + chunks, chunks);
-    *whw = *ehe = 0;
-    for (int64_t k = 0; k < chunks; k++) {
-        *whw += sums[k];
-        *ehe += sums[chunks + k];
-    }
+    enum mdq_err err = exact ? output_norm_f64(w, g, codes, h, sums, chunks) : output_norm_f32(w, g, codes, h, sums, chunks);
+    *sum = 0;
+    for (int64_t k = 0; k < chunks; k++)
+        *sum += sums[k];
     free(sums);
     return err;
+}
+
+double gptq_output_error(const struct gptq_factor *f, const struct quant_outcome *out)
+{
+    return fmax(out->residual - f->damp * f->mean * out->sq_error, 0);
 }

@@ -71,10 +71,12 @@ enum mdq_err gptq_quantize_ref(const float *w, const struct quant_grid *g, const
                                uint8_t *codes);
 
 /*
- * Sums over rows of w^T H w and e^T H e, e = w - dequantized codes; h [n, n] full and symmetric, as given (undamped).
- * exact: in double.
+ * *sum = tr(E H E^T) over the rows of E = W - dequantized codes, or tr(W H W^T) when codes is NULL; h [n, n] full and
+ * symmetric, as given (undamped). rows x n^2 operations; exact: in double.
  */
-enum mdq_err gptq_output_error(const float *w, const struct quant_grid *g, const uint8_t *codes, const float *h,
-                               bool exact, double *whw, double *ehe);
+enum mdq_err gptq_output_norm(const float *w, const struct quant_grid *g, const uint8_t *codes, const float *h,
+                              bool exact, double *sum);
+/* tr(E H E^T) of what gptq_quantize did, for nothing: the residual less what damping added to it. */
+double gptq_output_error(const struct gptq_factor *f, const struct quant_outcome *out);
 
 #endif

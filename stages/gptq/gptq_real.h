@@ -3,8 +3,9 @@
  * with REAL, FN(name), BLAS(name), CHOLESKY defined; no include guard.
  *
  * Rows are independent of each other: a thread takes ROWS of them, transposed so that the inner loops run over rows
- * (contiguous, without dependence), and goes through all columns alone. Columns go in blocks of COLS: what the columns
- * rounded before feed back into a block is one matrix product; within the block SUB rows at a time stay in cache.
+ * (contiguous, without dependence), and goes through all columns alone. Columns go in blocks of WIDE, and inside in blocks of
+ * COLS: what the columns rounded before feed back into a block is one matrix product for the wide block and a small one
+ * for the narrow; within that, SUB rows at a time stay in cache.
  */
 
 /* L and D of M = h in the order of f->column + lambda I. Returns the bad pivot or -1. */
@@ -40,21 +41,21 @@ static int64_t FN(make_factor)(struct gptq_factor *f, const float *h, double lam
 
 struct FN(scratch) {
     REAL *t;        /* [n, ROWS]: weights by position, then their errors */
-    REAL *feedback; /* [COLS, ROWS] */
+    REAL *feedback; /* [WIDE, ROWS] */
     uint8_t *codes; /* [n, ROWS] */
     double *scales; /* [groups, ROWS] */
     double *zeros;  /* [groups, ROWS] */
 };
 
-/* One block of positions [p0, p1) for rows [r0, r0 + SUB) of the chunk. */
+/* One block of positions [p0, p1) for rows [r0, r0 + SUB) of the chunk; feedback [p1 - p0, ROWS]. */
 static void FN(round_block)(const struct gptq_factor *f, const struct quant_grid *g, struct FN(scratch) *s,
-                            int64_t p0, int64_t p1, int64_t r0, struct lanes *lanes)
+                            const REAL *feedback, int64_t p0, int64_t p1, int64_t r0, struct lanes *lanes)
 {
     int64_t n = f->n, width = p1 - p0;
     double top = quant_max_code(g);
     REAL near[COLS][SUB];
     for (int64_t c = 0; c < width; c++)
-        memcpy(near[c], s->feedback + c * ROWS + r0, sizeof near[c]);
+        memcpy(near[c], feedback + c * ROWS + r0, sizeof near[c]);
     for (int64_t p = p1 - 1; p >= p0; p--) {
         const REAL *fed = near[p - p0];
         REAL *w = s->t + p * ROWS + r0;
@@ -84,6 +85,14 @@ static void FN(round_block)(const struct gptq_factor *f, const struct quant_grid
     }
 }
 
+/* What the errors of positions [from, to) feed back into [p0, p1), added to beta times feedback [p1 - p0, ROWS]. */
+static void FN(feed)(const struct gptq_factor *f, const REAL *errors, int64_t p0, int64_t p1, int64_t from, int64_t to,
+                     REAL beta, REAL *feedback)
+{
+    BLAS(gemm)(CblasRowMajor, CblasTrans, CblasNoTrans, (int)(p1 - p0), ROWS, (int)(to - from), 1,
+               (const REAL *)f->l + from * f->n + p0, (int)f->n, errors + from * ROWS, ROWS, beta, feedback, ROWS);
+}
+
 /* Rows [first, first + count) of the layer. */
 static void FN(quantize_rows)(const float *w, const struct quant_grid *g, const struct gptq_factor *f,
                               const int64_t *position, struct FN(scratch) *s, int64_t first, int64_t count,
@@ -101,15 +110,20 @@ static void FN(quantize_rows)(const float *w, const struct quant_grid *g, const 
             s->scales[k * ROWS + r] = r < count ? g->scales[at] : 1;
             s->zeros[k * ROWS + r] = r < count ? g->zeros[at] : 0;
         }
-    for (int64_t p1 = n; p1 > 0; p1 -= COLS) {
-        int64_t p0 = p1 > COLS ? p1 - COLS : 0;
-        if (p1 == n)
-            memset(s->feedback, 0, sizeof(REAL) * COLS * ROWS);
+    for (int64_t q1 = n; q1 > 0; q1 -= WIDE) {
+        int64_t q0 = q1 > WIDE ? q1 - WIDE : 0;
+        if (q1 == n)
+            memset(s->feedback, 0, sizeof(REAL) * WIDE * ROWS);
         else
-            BLAS(gemm)(CblasRowMajor, CblasTrans, CblasNoTrans, (int)(p1 - p0), ROWS, (int)(n - p1), 1,
-                       (const REAL *)f->l + p1 * n + p0, (int)n, s->t + p1 * ROWS, ROWS, 0, s->feedback, ROWS);
-        for (int64_t r = 0; r < count; r += SUB)
-            FN(round_block)(f, g, s, p0, p1, r, lanes);
+            FN(feed)(f, s->t, q0, q1, q1, n, 0, s->feedback);
+        for (int64_t p1 = q1; p1 > q0; p1 -= COLS) {
+            int64_t p0 = p1 > q0 + COLS ? p1 - COLS : q0;
+            REAL *feedback = s->feedback + (p0 - q0) * ROWS;
+            if (p1 < q1)
+                FN(feed)(f, s->t, p0, p1, p1, q1, 1, feedback);
+            for (int64_t r = 0; r < count; r += SUB)
+                FN(round_block)(f, g, s, feedback, p0, p1, r, lanes);
+        }
     }
     for (int64_t c = 0; c < n; c += 64)
         for (int64_t r = 0; r < count; r++)
@@ -126,7 +140,7 @@ static enum mdq_err FN(quantize)(const float *w, const struct quant_grid *g, con
     {
         struct FN(scratch) s = {
             .t = mdq_alloc_aligned(n * ROWS, sizeof(REAL), "weights of a chunk"),
-            .feedback = mdq_alloc_aligned(COLS * ROWS, sizeof(REAL), "feedback"),
+            .feedback = mdq_alloc_aligned(WIDE * ROWS, sizeof(REAL), "feedback"),
             .codes = mdq_alloc_aligned(n * ROWS, 1, "codes of a chunk"),
             .scales = mdq_alloc_aligned((size_t)g->groups * ROWS, sizeof(double), "scales of a chunk"),
             .zeros = mdq_alloc_aligned((size_t)g->groups * ROWS, sizeof(double), "zero points of a chunk"),
@@ -150,8 +164,8 @@ static enum mdq_err FN(quantize)(const float *w, const struct quant_grid *g, con
 static double FN(quadratic)(int64_t n, const float *h, const REAL *xt, REAL *y, REAL *panel)
 {
     double lane[ROWS] = {0}, sum = 0;
-    for (int64_t i = 0; i < n; i += COLS) {
-        int64_t m = min64(COLS, n - i), width = i + m;
+    for (int64_t i = 0; i < n; i += WIDE) {
+        int64_t m = min64(WIDE, n - i), width = i + m;
         const REAL *rows = FN(panel)(h + i * n, n, m, width, panel);
         int64_t stride = (const void *)rows == (const void *)(h + i * n) ? n : width;
         /* once for the diagonal block, twice for what is left of it */
@@ -169,32 +183,32 @@ static double FN(quadratic)(int64_t n, const float *h, const REAL *xt, REAL *y, 
     return sum;
 }
 
-static enum mdq_err FN(output_error)(const float *w, const struct quant_grid *g, const uint8_t *codes,
-                                     const float *h, double *whw, double *ehe, int64_t chunks)
+static enum mdq_err FN(output_norm)(const float *w, const struct quant_grid *g, const uint8_t *codes, const float *h,
+                                    double *sums, int64_t chunks)
 {
     bool starved = false;
     int64_t n = g->cols;
 #pragma omp parallel reduction(|| : starved)
     {
         REAL *xt = mdq_alloc_aligned((size_t)n * ROWS, sizeof *xt, "rows of a chunk");
-        REAL *y = mdq_alloc_aligned(COLS * ROWS, sizeof *y, "products");
+        REAL *y = mdq_alloc_aligned(WIDE * ROWS, sizeof *y, "products");
         REAL *panel = FN(panel_alloc)(n);
         bool ready = xt && y && panel;
         starved = !ready;
 #pragma omp for schedule(dynamic, 1)
-        for (int64_t k = 0; k < 2 * chunks; k++) {
-            int64_t first = k / 2 * ROWS, count = min64(ROWS, g->rows - first);
+        for (int64_t k = 0; k < chunks; k++) {
+            int64_t first = k * ROWS, count = min64(ROWS, g->rows - first);
             for (int64_t c = 0; ready && c < n; c += 16)
                 for (int64_t r = 0; r < ROWS; r++)
                     for (int64_t i = c; i < c + 16 && i < n; i++) {
                         int64_t at = (first + r) * n + i, s = (first + r) * g->groups + i / g->group;
                         double v = r < count ? w[at] : 0;
-                        if (k & 1)
-                            v = r < count ? v - g->scales[s] * (codes[at] - g->zeros[s]) : 0;
+                        if (codes && r < count)
+                            v -= g->scales[s] * (codes[at] - g->zeros[s]);
                         xt[i * ROWS + r] = (REAL)v;
                     }
             if (ready)
-                *(k & 1 ? ehe + k / 2 : whw + k / 2) = FN(quadratic)(n, h, xt, y, panel);
+                sums[k] = FN(quadratic)(n, h, xt, y, panel);
         }
         free(xt);
         free(y);

@@ -10,6 +10,7 @@
 enum {
     SMALL_VOCAB = 4096,          /* up to which a block of logits stays in a core's cache */
     LOGITS_FLOATS = 1 << 24,     /* logits in memory at a time, otherwise */
+    SMALL_FLOATS = 1 << 21,      /* the same for a small model backward: malloc then keeps the memory between calls */
     EXP_CHUNK = 4096,            /* terms summed in float32, before a sum in double */
 };
 
@@ -163,7 +164,7 @@ enum mdq_err mdq_head_backward(const struct mdq_config *c, const struct mdq_oute
     int hidden = c->hidden, vocab = c->vocab;
     int64_t block = p.rows.block, length = block;
     if (p.rows.small) /* as much as fits, so that the product over tokens is long */
-        length = LOGITS_FLOATS / vocab / block * block;
+        length = SMALL_FLOATS / vocab / block * block;
     length = length < block ? block : length;
     size_t n = (size_t)(length < tokens ? length : tokens), sums = (n + MDQ_SUM_ROWS - 1) / MDQ_SUM_ROWS;
     struct stretch s = {.h = mdq_alloc_aligned(n * (size_t)hidden, sizeof *s.h, "head gradients"),

@@ -195,7 +195,10 @@ static enum mdq_err write_config(const char *from, const char *to, enum mdq_dtyp
     if (err != MDQ_OK)
         return err;
     const char *key = json_object_get(config, "dtype") ? "dtype" : "torch_dtype"; /* newer and older folders */
-    if (json_object_set_new(config, key, json_string(dtype == MDQ_BF16 ? "bfloat16" : "float32")) != 0)
+    const char *want = dtype == MDQ_BF16 ? "bfloat16" : "float32", *now = json_string_value(json_object_get(config, key));
+    if (now && strcmp(now, want) == 0)
+        err = copy_file(from, to, "config.json");
+    else if (json_object_set_new(config, key, json_string(want)) != 0)
         err = mdq_fail_nomem("config.json", 0);
     else
         err = write_json(to, "config.json", config);

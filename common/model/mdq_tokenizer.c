@@ -123,14 +123,15 @@ static enum mdq_err config_token(const struct mdq_tokenizer *t, const json_t *co
 static enum mdq_err configure(struct mdq_tokenizer *t, const json_t *config)
 {
     bool add_bos, add_eos;
-    int32_t eos;
+    int32_t bos, eos;
     const json_t *bos_stated = json_object_get(config, "add_bos_token");
     const json_t *eos_stated = json_object_get(config, "add_eos_token");
     MDQ_TRY(mdq_tok_json_bool(config, "add_bos_token", false, "add_bos_token", &add_bos));
     MDQ_TRY(mdq_tok_json_bool(config, "add_eos_token", false, "add_eos_token", &add_eos));
-    MDQ_TRY(config_token(t, config, "bos_token", add_bos, &t->bos));
+    MDQ_TRY(config_token(t, config, "bos_token", add_bos, &bos));
     MDQ_TRY(config_token(t, config, "eos_token", add_eos, &eos));
-    if (t->bos >= 0 && json_is_boolean(bos_stated)) {
+    t->bos = bos >= 0 ? bos : t->bos;
+    if (bos >= 0 && json_is_boolean(bos_stated)) {
         bool there = t->before.n > 0 && t->before.v[0] == t->bos;
         if (add_bos && !there) {
             MDQ_TRY(mdq_ids_add(&t->before, t->bos));

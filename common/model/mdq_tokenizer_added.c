@@ -13,6 +13,8 @@ enum { NO_NODE = -1, MAX_TOKENS = 1 << 20, MAX_TRIE = 1 << 24 };
 struct token {
     char *content;
     size_t size;
+    char *shown; /* what it decodes to: the content, normalized where it is matched so */
+    size_t shown_size;
     int32_t id;
     bool single_word, lstrip, rstrip, normalized;
 };
@@ -137,10 +139,13 @@ static enum mdq_err index_token(struct mdq_added *a, size_t i, const struct mdq_
                         t->content, same, t->id);
     a->by_id[t->id] = (int32_t)i;
     MDQ_TRY(insert(&a->spellings, t->content, t->size, (int32_t)i));
-    if (!t->normalized)
-        return insert(&a->tries[0], t->content, t->size, (int32_t)i);
-    MDQ_TRY(mdq_normalizer_apply(z, t->content, t->size, w));
-    return insert(&a->tries[1], w->normal.p, w->normal.n, (int32_t)i);
+    MDQ_TRY(mdq_normalizer_apply(t->normalized ? z : NULL, t->content, t->size, w));
+    t->shown = mdq_alloc(w->normal.n, 1, "added tokens");
+    if (!t->shown)
+        return MDQ_E_INTERNAL;
+    t->shown_size = w->normal.n;
+    memcpy(t->shown, w->normal.p, w->normal.n);
+    return insert(&a->tries[t->normalized], t->shown, t->shown_size, (int32_t)i);
 }
 
 static enum mdq_err parse(struct mdq_added *a, const json_t *spec, const struct mdq_vocab *vocab,
@@ -190,8 +195,10 @@ void mdq_added_free(struct mdq_added *a)
 {
     if (!a)
         return;
-    for (size_t i = 0; a->tokens && i < a->n; i++)
+    for (size_t i = 0; a->tokens && i < a->n; i++) {
         free(a->tokens[i].content);
+        free(a->tokens[i].shown);
+    }
     free(a->tokens);
     free(a->by_id);
     free(a->tries[0].v);
@@ -211,8 +218,8 @@ const char *mdq_added_token(const struct mdq_added *a, int32_t id, size_t *n)
 {
     if (id < 0 || id >= a->limit || a->by_id[id] == NO_NODE)
         return NULL;
-    *n = a->tokens[a->by_id[id]].size;
-    return a->tokens[a->by_id[id]].content;
+    *n = a->tokens[a->by_id[id]].shown_size;
+    return a->tokens[a->by_id[id]].shown;
 }
 
 int32_t mdq_added_limit(const struct mdq_added *a)

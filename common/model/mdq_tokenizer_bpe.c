@@ -129,7 +129,8 @@ static bool merge_parts(const json_t *m, const char *part[2], size_t size[2])
     return true;
 }
 
-static enum mdq_err parse_merge(struct mdq_bpe *b, const json_t *m, size_t line, uint32_t rank, struct mdq_tok_buf *joined)
+static enum mdq_err parse_merge(struct mdq_bpe *b, const json_t *m, size_t line, uint32_t rank,
+                                struct mdq_tok_buf *joined)
 {
     const char *part[2];
     size_t size[2];

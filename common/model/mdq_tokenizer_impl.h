@@ -137,7 +137,8 @@ enum mdq_err mdq_added_parse(struct mdq_added **out, const json_t *spec, const s
                              const struct mdq_normalizer *z);
 void mdq_added_free(struct mdq_added *a);
 int32_t mdq_added_id(const struct mdq_added *a, const char *s, size_t n);  /* -1: none */
-const char *mdq_added_token(const struct mdq_added *a, int32_t id, size_t *n); /* NULL: none */
+/* What the id decodes to, NULL: none. */
+const char *mdq_added_token(const struct mdq_added *a, int32_t id, size_t *n);
 int32_t mdq_added_limit(const struct mdq_added *a);                        /* largest id + 1 */
 
 struct mdq_segment {

@@ -161,7 +161,7 @@ ZSTD_CCtx *mdq_frame_coder(int level)
     ZSTD_CCtx_setParameter(c, ZSTD_c_compressionLevel, level == MDQ_LEVEL_DEFAULT ? 1 : level);
     if (level == MDQ_LEVEL_DEFAULT) {
         ZSTD_CCtx_setParameter(c, ZSTD_c_strategy, ZSTD_fast);
-        ZSTD_CCtx_setParameter(c, ZSTD_c_targetLength, 64);
+        ZSTD_CCtx_setParameter(c, ZSTD_c_targetLength, 1024);
         /* not in the stable interface; without it the level works, only less well */
         ZSTD_CCtx_setParameter(c, ZSTD_c_literalCompressionMode, ZSTD_ps_enable);
     }

@@ -15,7 +15,7 @@ enum {
     MDQ_LIMIT_END = 4096,          /* decoded bytes of the end record */
     MDQ_LIMIT_LAYERS = 1 << 20,    /* entries of the layer table */
     MDQ_LIMIT_PROVENANCE = 4096,   /* provenance entries */
-    MDQ_FRAME_TARGET = 4 << 20,    /* decoded bytes at which a writer closes a frame */
+    MDQ_FRAME_TARGET = 1 << 20,    /* decoded bytes at which a writer closes a frame */
     MDQ_PLANES_MIN = 1024,         /* elements from which arrays are written in planes */
     MDQ_FLUSH_MIN = 16 << 10,      /* bytes of a plane from which it gets zstd blocks of its own */
 };

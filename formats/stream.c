@@ -1,4 +1,7 @@
-/* One input stream: header, records, end record, each checked as it comes. */
+/*
+ * One input stream: header, records, end record, each checked as it comes. Frames are read and decoded ahead by the
+ * threads of a ring; hash, order and counts are checked here, in the order of the stream.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -8,65 +11,152 @@
 #include <zstd.h>
 
 #include "mdq_internal.h"
+#include "mdq_ring.h"
+
+/* One frame of the input, filled by whichever thread is at it. */
+struct frame {
+    struct mdq_bytes packed, data;
+    size_t size;         /* of the content, as claimed */
+    uint64_t at, behind; /* where it begins and ends in the input */
+    bool end;            /* there was no frame: the input is at its end */
+    enum mdq_err err;
+    char *message;
+};
 
 struct mdq_stream {
     struct mdq_source *source;
-    struct mdq_input in;
     struct mdq_header *header;
-    struct mdq_bytes packed, frame;
-    uint64_t frame_at;       /* where the frame begins in the input */
+    struct mdq_input in;     /* fetch's, once the ring is open */
+    uint64_t fetched, max_total; /* decoded bytes; fetch's */
+    struct mdq_ring *ring;
+    int threads, wake[2];
+    ZSTD_DCtx **decoders;    /* one for each thread */
+    struct frame first;      /* the header's */
+    struct frame *frame;     /* the current one, a slot of the ring */
     int64_t frames;
     uint8_t *at, *end;       /* of the frame, what was not yet read */
     int64_t count;
-    uint64_t bytes, max_total;
+    uint64_t bytes;          /* decoded */
     XXH3_state_t *hash;
-    ZSTD_DCtx *decoder;
     struct mdq_record *record;
     struct mdq_record *last; /* identity of the record before */
     bool ended;
 };
 
+/* ---- frames, in the ring's threads ---- */
+
+static void fail_frame(struct frame *f, enum mdq_err err)
+{
+    f->err = err;
+    f->message = mdq_strdup(mdq_error_message());
+}
+
+static void fetch_into(struct mdq_stream *s, struct frame *f, size_t limit)
+{
+    f->at = s->in.offset;
+    f->err = mdq_frame_read(&s->in, &f->packed, limit, &f->size, &f->end);
+    if (!f->err && s->max_total && f->size > s->max_total - s->fetched)
+        f->err = mdq_fail(MDQ_E_DATA, "the stream is larger than the bound of %llu bytes",
+                          (unsigned long long)s->max_total);
+    if (f->err)
+        fail_frame(f, f->err);
+    s->fetched += f->err ? 0 : f->size;
+    f->behind = s->in.offset;
+}
+
+static bool fetch(void *arg, void *slot)
+{
+    struct frame *f = slot;
+    free(f->message);
+    f->message = NULL;
+    f->size = 0;
+    fetch_into(arg, f, MDQ_LIMIT_FRAME);
+    return !f->err && !f->end;
+}
+
+static void decode(void *arg, void *slot, int worker)
+{
+    enum { KEEP = 8 << 20 }; /* buffers of larger frames are not kept */
+    struct mdq_stream *s = arg;
+    struct frame *f = slot;
+    if (f->err || f->end)
+        return;
+    if (f->data.cap > KEEP && f->data.cap > 2 * f->size)
+        mdq_bytes_free(&f->data);
+    f->data.size = 0;
+    if (!s->decoders[worker] && !(s->decoders[worker] = ZSTD_createDCtx()))
+        fail_frame(f, mdq_fail_nomem("decompressor", 1 << 18));
+    else if (!mdq_bytes_room(&f->data, f->size))
+        fail_frame(f, MDQ_E_INTERNAL);
+    else if ((f->err = mdq_frame_decode(s->decoders[worker], &f->packed, f->data.data, f->size)))
+        fail_frame(f, f->err);
+    f->data.size = f->size;
+    if (f->packed.cap > KEEP)
+        mdq_bytes_free(&f->packed);
+}
+
+static size_t frame_bytes(void *arg, void *slot)
+{
+    (void)arg;
+    return ((struct frame *)slot)->size + ((struct frame *)slot)->packed.size;
+}
+
+static void free_frame(struct frame *f)
+{
+    mdq_bytes_free(&f->packed);
+    mdq_bytes_free(&f->data);
+    free(f->message);
+}
+
+/* ---- frames, in order ---- */
+
 static enum mdq_err in_frame(struct mdq_stream *s, enum mdq_err err)
 {
     return mdq_fail_in(err, "%s: frame %lld at byte %llu", s->source->name, (long long)s->frames,
-                       (unsigned long long)s->frame_at);
+                       (unsigned long long)s->frame->at);
 }
 
-static enum mdq_err read_frame(struct mdq_stream *s, size_t limit, bool *end)
+static enum mdq_err use_frame(struct mdq_stream *s, struct frame *f)
 {
-    size_t size = 0;
-    s->frame_at = s->in.offset;
-    enum mdq_err err = mdq_frame_read(&s->in, &s->packed, limit, &size, end);
-    if (!err && *end)
-        return MDQ_OK;
-    s->frame.size = 0;
-    if (!err && s->max_total && size > s->max_total - s->bytes)
-        err = mdq_fail(MDQ_E_DATA, "the stream is larger than the bound of %llu bytes", (unsigned long long)s->max_total);
-    if (!err && !mdq_bytes_room(&s->frame, size))
-        err = MDQ_E_INTERNAL;
-    if (!err)
-        err = mdq_frame_decode(s->decoder, &s->packed, s->frame.data, size);
-    if (err)
-        return in_frame(s, err);
-    s->frame.size = size;
-    s->at = s->frame.data;
-    s->end = s->at + size;
-    s->frames++;
+    s->frame = f;
+    if (f->err)
+        return in_frame(s, mdq_error_set(f->err, f->message ? f->message : "out of memory"));
+    s->at = f->data.data;
+    s->end = s->at + (f->end ? 0 : f->size);
+    return MDQ_OK;
+}
+
+static enum mdq_err read_frame(struct mdq_stream *s)
+{
+    static const struct mdq_ring_ops ops = {fetch, decode, frame_bytes};
+    if (!s->ring) {
+        if (s->threads > 1 && pipe2(s->wake, O_CLOEXEC) == 0)
+            s->in.wake = s->wake[0];
+        else
+            s->threads = 1; /* without it, closing could wait for a slow writer */
+        MDQ_TRY(mdq_ring_open(&s->ring, s->threads, sizeof(struct frame), &ops, s));
+    }
+    if (s->frame->end || s->frame->err) /* nothing comes after these */
+        return use_frame(s, s->frame);
+    MDQ_TRY(use_frame(s, mdq_ring_next(s->ring)));
+    s->frames += !s->frame->end;
     return MDQ_OK;
 }
 
 static void count_bytes(struct mdq_stream *s)
 {
-    XXH3_128bits_update(s->hash, s->frame.data, s->frame.size);
-    s->bytes += s->frame.size;
+    XXH3_128bits_update(s->hash, s->frame->data.data, s->frame->size);
+    s->bytes += s->frame->size;
 }
 
 static enum mdq_err read_header(struct mdq_stream *s)
 {
-    bool end;
-    MDQ_TRY(read_frame(s, MDQ_LIMIT_HEADER, &end));
-    if (end)
+    fetch_into(s, &s->first, MDQ_LIMIT_HEADER);
+    decode(s, &s->first, 0);
+    MDQ_TRY(use_frame(s, &s->first));
+    if (s->first.end)
         return mdq_fail(MDQ_E_IO, "%s: empty, an mdq stream was expected", s->source->name);
+    s->frames = 1;
     enum mdq_err err = mdq_header_parse(&s->header, s->at, s->end);
     if (err)
         return mdq_fail_in(err, "%s: header", s->source->name);
@@ -83,11 +173,13 @@ enum mdq_err mdq_stream_open(struct mdq_stream **out, const char *path, const st
     if (!s)
         return MDQ_E_INTERNAL;
     s->in = (struct mdq_input){.fd = -1, .wake = -1};
+    s->wake[0] = s->wake[1] = -1;
     s->max_total = options->max_total;
+    s->threads = options->threads < 1 ? 1 : options->threads;
     s->source = mdq_source_new(standard ? "standard input" : path);
     s->hash = XXH3_createState();
-    s->decoder = ZSTD_createDCtx();
-    enum mdq_err err = s->source && s->hash && s->decoder ? MDQ_OK : mdq_fail_nomem("reader", 1 << 18);
+    s->decoders = mdq_calloc((size_t)s->threads, sizeof *s->decoders, "reader");
+    enum mdq_err err = s->source && s->hash && s->decoders ? MDQ_OK : mdq_fail_nomem("reader", 1 << 18);
     if (!err && standard && isatty(STDIN_FILENO))
         err = mdq_fail(MDQ_E_USAGE, "standard input: a terminal, a record stream was expected (name a file or use a pipe)");
     if (!err) {
@@ -160,11 +252,10 @@ static enum mdq_err read_end(struct mdq_stream *s)
     XXH128_canonicalFromHash(&own, XXH3_128bits_digest(s->hash));
     if (memcmp(&own, hash.data, sizeof own) != 0)
         return mdq_fail(MDQ_E_DATA, "%s: end record: its hash is not that of the stream", name);
-    bool end;
-    enum mdq_err err = read_frame(s, MDQ_LIMIT_FRAME, &end);
-    if (err == MDQ_E_DATA || (!err && !end))
+    enum mdq_err err = read_frame(s);
+    if ((err && s->frame->packed.size) || err == MDQ_E_DATA || (!err && !s->frame->end))
         return mdq_fail(MDQ_E_DATA, "%s: byte %llu: something follows the end record (streams are joined with mdq-cat)",
-                        name, (unsigned long long)s->frame_at);
+                        name, (unsigned long long)s->frame->at);
     s->ended = true;
     return err;
 }
@@ -173,9 +264,8 @@ static enum mdq_err read_end(struct mdq_stream *s)
 
 static enum mdq_err next_frame(struct mdq_stream *s)
 {
-    bool end;
-    MDQ_TRY(read_frame(s, MDQ_LIMIT_FRAME, &end));
-    if (end)
+    MDQ_TRY(read_frame(s));
+    if (s->frame->end)
         return mdq_fail(MDQ_E_IO, "%s: truncated after %lld records: there is no end record", s->source->name,
                         (long long)s->count);
     if (s->at == s->end)
@@ -243,7 +333,7 @@ const char *mdq_stream_name(const struct mdq_stream *s)
 
 uint64_t mdq_stream_bytes(const struct mdq_stream *s)
 {
-    return s->in.offset;
+    return s->frame->behind;
 }
 
 void mdq_stream_close(struct mdq_stream **sp)
@@ -254,14 +344,25 @@ void mdq_stream_close(struct mdq_stream **sp)
     mdq_record_free(&s->record);
     mdq_record_free(&s->last);
     mdq_header_free(&s->header);
+    if (s->wake[1] >= 0)
+        close(s->wake[1]); /* a thread that waits for input sees this */
+    if (s->ring) {
+        mdq_ring_stop(s->ring);
+        for (int i = 0; i < mdq_ring_slots(s->ring); i++)
+            free_frame(mdq_ring_slot(s->ring, i));
+        mdq_ring_close(&s->ring);
+    }
+    if (s->wake[0] >= 0)
+        close(s->wake[0]);
     if (s->in.fd > STDIN_FILENO)
         close(s->in.fd);
+    free_frame(&s->first);
     free(s->in.buf);
-    mdq_bytes_free(&s->packed);
-    mdq_bytes_free(&s->frame);
     mdq_source_free(s->source);
     XXH3_freeState(s->hash);
-    ZSTD_freeDCtx(s->decoder);
+    for (int i = 0; s->decoders && i < s->threads; i++)
+        ZSTD_freeDCtx(s->decoders[i]);
+    free(s->decoders);
     free(s);
     *sp = NULL;
 }

@@ -2,6 +2,7 @@
  * The writer: records to frames to the output. Where frames are cut depends on the records alone, so the bytes written
  * do not depend on the number of threads.
  */
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -10,6 +11,16 @@
 #include "mdq_cli.h"
 #include "mdq_internal.h"
 #include "mdq_output.h"
+#include "mdq_ring.h"
+
+/* Decoded bytes, where zstd blocks shall end in them, and what they were encoded to. */
+struct frame {
+    struct mdq_bytes data, packed;
+    size_t *cuts;
+    size_t n_cuts, room_cuts;
+    enum mdq_err err;
+    char *message;
+};
 
 struct mdq_writer {
     struct mdq_output *out;
@@ -18,25 +29,70 @@ struct mdq_writer {
     int64_t count;
     uint64_t bytes;         /* decoded, so far */
     XXH3_state_t *hash;
-    ZSTD_CCtx *coder;
-    struct mdq_bytes frame;   /* decoded bytes of the frame being filled */
-    size_t *cuts;           /* where zstd blocks shall end in it */
-    size_t n_cuts, room_cuts;
-    struct mdq_bytes packed;
+    int level, threads;
+    ZSTD_CCtx **coders;     /* one for each thread */
+    struct mdq_ring *ring;
+    struct frame *frame;    /* being filled: a slot of the ring */
     struct mdq_record *last; /* identity only */
 };
 
+/* ---- frames, in the ring's threads ---- */
+
+static void encode(void *arg, void *slot, int worker)
+{
+    struct mdq_writer *w = arg;
+    struct frame *f = slot;
+    f->packed.size = 0;
+    if (!w->coders[worker] && !(w->coders[worker] = mdq_frame_coder(w->level)))
+        f->err = MDQ_E_INTERNAL;
+    else
+        f->err = mdq_frame_encode(w->coders[worker], f->data.data, f->data.size, f->cuts, f->n_cuts, &f->packed);
+    if (f->err)
+        f->message = mdq_strdup(mdq_error_message());
+}
+
+static size_t frame_bytes(void *arg, void *slot)
+{
+    (void)arg;
+    return 2 * ((struct frame *)slot)->data.size;
+}
+
+/* ---- frames, in order ---- */
+
+/* Writes out frames that are finished; `all`: every one, else those that can be had without waiting. */
+static enum mdq_err write_finished(struct mdq_writer *w, bool all)
+{
+    enum { KEEP = 8 << 20 }; /* buffers of larger frames are not kept */
+    struct frame *f;
+    while ((f = mdq_ring_take(w->ring, all))) {
+        if (f->err)
+            return mdq_error_set(f->err, f->message ? f->message : "out of memory");
+        MDQ_TRY(mdq_output_write(w->out, f->packed.data, f->packed.size));
+        if (f->data.cap > KEEP) {
+            mdq_bytes_free(&f->data);
+            mdq_bytes_free(&f->packed);
+        }
+        f->data.size = f->n_cuts = 0;
+        mdq_ring_give_back(w->ring);
+    }
+    return MDQ_OK;
+}
+
+/* Hands the frame being filled to the threads and begins another. */
 static enum mdq_err send_frame(struct mdq_writer *w)
 {
-    if (w->frame.size == 0)
+    struct frame *f = w->frame;
+    if (f->data.size == 0)
         return MDQ_OK;
-    XXH3_128bits_update(w->hash, w->frame.data, w->frame.size);
-    w->bytes += w->frame.size;
-    w->packed.size = 0;
-    MDQ_TRY(mdq_frame_encode(w->coder, w->frame.data, w->frame.size, w->cuts, w->n_cuts, &w->packed));
-    w->frame.size = 0;
-    w->n_cuts = 0;
-    return mdq_output_write(w->out, w->packed.data, w->packed.size);
+    XXH3_128bits_update(w->hash, f->data.data, f->data.size);
+    w->bytes += f->data.size;
+    mdq_ring_put(w->ring);
+    MDQ_TRY(write_finished(w, false));
+    while (!(w->frame = mdq_ring_free_slot(w->ring))) {
+        mdq_ring_take(w->ring, true);
+        MDQ_TRY(write_finished(w, false));
+    }
+    return MDQ_OK;
 }
 
 static void release(struct mdq_writer *w)
@@ -45,10 +101,20 @@ static void release(struct mdq_writer *w)
     mdq_header_free(&w->header);
     mdq_record_free(&w->last);
     XXH3_freeState(w->hash);
-    ZSTD_freeCCtx(w->coder);
-    mdq_bytes_free(&w->frame);
-    mdq_bytes_free(&w->packed);
-    free(w->cuts);
+    if (w->ring) {
+        mdq_ring_stop(w->ring);
+        for (int i = 0; i < mdq_ring_slots(w->ring); i++) {
+            struct frame *f = mdq_ring_slot(w->ring, i);
+            mdq_bytes_free(&f->data);
+            mdq_bytes_free(&f->packed);
+            free(f->cuts);
+            free(f->message);
+        }
+        mdq_ring_close(&w->ring);
+    }
+    for (int i = 0; w->coders && i < w->threads; i++)
+        ZSTD_freeCCtx(w->coders[i]);
+    free(w->coders);
     free(w);
 }
 
@@ -56,6 +122,7 @@ enum mdq_err mdq_writer_open(struct mdq_writer **out, const char *path, const st
                              const struct mdq_writer_options *options)
 {
     static const struct mdq_writer_options standard = {.level = MDQ_LEVEL_DEFAULT};
+    static const struct mdq_ring_ops ops = {NULL, encode, frame_bytes};
     if (!options)
         options = &standard;
     *out = NULL;
@@ -63,19 +130,27 @@ enum mdq_err mdq_writer_open(struct mdq_writer **out, const char *path, const st
     if (!w)
         return MDQ_E_INTERNAL;
     w->thin = options->thin;
+    w->level = options->level;
+    w->threads = options->threads > 0 ? options->threads : omp_get_max_threads();
     w->hash = XXH3_createState();
-    w->coder = mdq_frame_coder(options->level);
-    enum mdq_err err = w->hash && w->coder ? MDQ_OK : mdq_fail_nomem("writer", 1 << 20);
+    w->coders = mdq_calloc((size_t)w->threads, sizeof *w->coders, "writer");
+    enum mdq_err err = w->hash && w->coders ? MDQ_OK : mdq_fail_nomem("writer", 1 << 20);
     if (!err) {
         XXH3_128bits_reset(w->hash);
         err = mdq_header_derive(&w->header, h, NULL, NULL);
     }
     if (!err)
-        err = mdq_header_pack(w->header, &w->frame);
-    if (!err)
         err = mdq_output_open(&w->out, path, true);
     if (!err)
+        err = mdq_ring_open(&w->ring, w->threads, sizeof(struct frame), &ops, w);
+    if (!err) {
+        w->frame = mdq_ring_free_slot(w->ring);
+        err = mdq_header_pack(w->header, &w->frame->data);
+    }
+    if (!err)
         err = send_frame(w);
+    if (!err)
+        err = write_finished(w, true); /* who reads it can begin */
     if (err) {
         release(w);
         return err;
@@ -113,47 +188,47 @@ static enum mdq_err check_order(struct mdq_writer *w, const struct mdq_record *r
     return w->last ? MDQ_OK : MDQ_E_INTERNAL;
 }
 
-static void cut(struct mdq_writer *w, size_t at)
+static void cut(struct frame *f, size_t at)
 {
-    if (w->n_cuts > 0 && w->cuts[w->n_cuts - 1] >= at)
+    if (f->n_cuts > 0 && f->cuts[f->n_cuts - 1] >= at)
         return;
-    if (w->n_cuts == w->room_cuts) {
-        void *p = mdq_realloc(w->cuts, 2 * w->room_cuts + 64, sizeof *w->cuts, "writer");
+    if (f->n_cuts == f->room_cuts) {
+        void *p = mdq_realloc(f->cuts, 2 * f->room_cuts + 64, sizeof *f->cuts, "writer");
         if (!p)
             return; /* cuts are for compression only */
-        w->cuts = p;
-        w->room_cuts = 2 * w->room_cuts + 64;
+        f->cuts = p;
+        f->room_cuts = 2 * f->room_cuts + 64;
     }
-    w->cuts[w->n_cuts++] = at;
+    f->cuts[f->n_cuts++] = at;
 }
 
 /* Key and value as they are to be stored, zstd blocks ending where planes do. */
-static void add_entry(struct mdq_writer *w, const struct mdq_entry *e)
+static void add_entry(struct frame *f, const struct mdq_entry *e)
 {
     struct mdq_layout l = {0};
     bool is_array = false;
     const uint8_t *end, *value = mdq_entry_value(e, &end);
     if ((size_t)(end - value) < MDQ_PLANES_MIN || mdq_layout_read(value, end, &l, &is_array) || !is_array) {
-        mdq_bytes_add(&w->frame, e->raw, e->size);
+        mdq_bytes_add(&f->data, e->raw, e->size);
         return;
     }
-    size_t at = w->frame.size + e->value_at + l.offset;
+    size_t at = f->data.size + e->value_at + l.offset;
     unsigned planes = l.planes ? mdq_dtype_bits(l.dtype) / 8 : 1;
     if (l.bytes / planes >= MDQ_FLUSH_MIN)
         for (unsigned i = 0; i <= planes; i++)
-            cut(w, at + i * (l.bytes / planes));
+            cut(f, at + i * (l.bytes / planes));
     if (!e->joined) {
-        mdq_bytes_add(&w->frame, e->raw, e->size);
+        mdq_bytes_add(&f->data, e->raw, e->size);
         return;
     }
-    uint8_t *room = mdq_bytes_room(&w->frame, e->size);
+    uint8_t *room = mdq_bytes_room(&f->data, e->size);
     if (!room)
         return;
     size_t head = e->value_at + l.offset, tail = e->size - head - l.bytes;
     memcpy(room, e->raw, head);
     mdq_planes_split(e->raw + head, (size_t)l.count, planes, room + head);
     memcpy(room + head + l.bytes, e->raw + head + l.bytes, tail);
-    w->frame.size += e->size;
+    f->data.size += e->size;
 }
 
 enum mdq_err mdq_writer_put(struct mdq_writer *w, struct mdq_record *r)
@@ -168,9 +243,9 @@ enum mdq_err mdq_writer_put(struct mdq_writer *w, struct mdq_record *r)
         }
     if (size > MDQ_LIMIT_RECORD)
         return mdq_fail(MDQ_E_DATA, "%s: larger than a record may be", mdq_record_name(r));
-    if (w->frame.size > 0 && w->frame.size + size > MDQ_FRAME_TARGET)
+    if (w->frame->data.size > 0 && w->frame->data.size + size > MDQ_FRAME_TARGET)
         MDQ_TRY(send_frame(w));
-    msgpack_packer pk = mdq_packer(&w->frame);
+    msgpack_packer pk = mdq_packer(&w->frame->data);
     msgpack_pack_map(&pk, 3 + n);
     mdq_pack_str(&pk, "t");
     mdq_pack_str(&pk, r->kind);
@@ -183,8 +258,8 @@ enum mdq_err mdq_writer_put(struct mdq_writer *w, struct mdq_record *r)
     msgpack_pack_int64(&pk, w->count);
     for (int i = 0; i < r->n; i++)
         if (!thin || !r->entries[i].read)
-            add_entry(w, &r->entries[i]);
-    if (w->frame.failed)
+            add_entry(w->frame, &r->entries[i]);
+    if (w->frame->data.failed)
         return MDQ_E_INTERNAL;
     w->count++;
     return MDQ_OK;
@@ -198,7 +273,7 @@ enum mdq_err mdq_writer_finish(struct mdq_writer **wp)
     if (!err) {
         XXH128_canonical_t hash;
         XXH128_canonicalFromHash(&hash, XXH3_128bits_digest(w->hash));
-        msgpack_packer pk = mdq_packer(&w->frame);
+        msgpack_packer pk = mdq_packer(&w->frame->data);
         msgpack_pack_map(&pk, 4);
         mdq_pack_str(&pk, "t");
         mdq_pack_str(&pk, "end");
@@ -209,8 +284,10 @@ enum mdq_err mdq_writer_finish(struct mdq_writer **wp)
         mdq_pack_str(&pk, "hash");
         msgpack_pack_bin(&pk, sizeof hash);
         msgpack_pack_bin_body(&pk, &hash, sizeof hash);
-        err = w->frame.failed ? MDQ_E_INTERNAL : send_frame(w);
+        err = w->frame->data.failed ? MDQ_E_INTERNAL : send_frame(w);
     }
+    if (!err)
+        err = write_finished(w, true);
     if (!err)
         err = mdq_output_commit(&w->out);
     release(w);

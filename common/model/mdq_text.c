@@ -40,7 +40,7 @@ enum mdq_err mdq_text_read(const char *path, size_t max_bytes, char **text, size
     const char *name = standard ? "standard input" : path;
     int fd = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return mdq_fail_errno(errno == ENOENT ? MDQ_E_IO : MDQ_E_IO, "%s: cannot be opened", path);
+        return mdq_fail_errno(MDQ_E_IO, "%s: cannot be opened", path);
     struct mdq_tok_buf b = {0};
     enum mdq_err err = read_all(fd, name, max_bytes, &b);
     if (!standard)

@@ -13,7 +13,7 @@ enum mdq_err mdq_tok_json_read(json_t **out, const char *path, bool optional)
     if (!f) {
         if (optional && (errno == ENOENT || errno == ENOTDIR))
             return MDQ_OK;
-        return mdq_fail_errno(errno == ENOENT ? MDQ_E_DATA : MDQ_E_IO, "%s: cannot be opened", path);
+        return mdq_fail_errno(MDQ_E_IO, "%s: cannot be opened", path);
     }
     struct mdq_tok_buf b = {0};
     enum mdq_err err = MDQ_OK;

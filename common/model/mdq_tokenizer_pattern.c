@@ -1,7 +1,8 @@
 /*
  * Patterns of pre-tokenizers and normalizers: literal strings, and regular expressions. The latter are written for
  * Oniguruma with Ruby's syntax; they are rewritten for PCRE2 where the two read the same text differently, and
- * refused where that cannot be done.
+ * refused where that cannot be done. Two differences remain: PCRE2's tables may be of an older Unicode version, and
+ * case-insensitive "ss", "ff", "fi", "fl" and "st" do not match the single characters they are the folds of.
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -31,6 +32,8 @@ enum { MAX_GROUPS = 128 };
 #define WORD \
     "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}" \
     "\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}"
+/* Outside classes Oniguruma takes superscript digits and fractions for \w, but only those of Latin-1. */
+#define BARE_WORD WORD "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}"
 
 struct rewriter {
     const char *s;
@@ -144,8 +147,8 @@ static enum mdq_err escape(struct rewriter *r, bool in_class)
     case 'x': case 'u': return code_point(r);
     case 's': text = in_class ? SPACE : "[" SPACE "]"; break;
     case 'S': text = in_class ? "\\S\\x{180E}" : "[^" SPACE "]"; break;
-    case 'w': text = in_class ? WORD : "[" WORD "]"; break;
-    case 'W': text = in_class ? NULL : "[^" WORD "]"; break;
+    case 'w': text = in_class ? WORD : "[" BARE_WORD "]"; break;
+    case 'W': text = in_class ? NULL : "[^" BARE_WORD "]"; break;
     case 'd': text = "\\p{Nd}"; break;
     case 'D': text = "\\P{Nd}"; break;
     case 'h': text = in_class ? "0-9a-fA-F" : "[0-9a-fA-F]"; break;
@@ -159,10 +162,12 @@ static enum mdq_err escape(struct rewriter *r, bool in_class)
     case 'A': text = in_class ? NULL : "\\A"; break;
     case 'z': text = in_class ? NULL : "\\z"; break;
     case 'b':
-        text = in_class ? NULL : "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))";
+        text = in_class ? NULL : "(?:(?<=[" BARE_WORD "])(?![" BARE_WORD "])|"
+                                "(?<![" BARE_WORD "])(?=[" BARE_WORD "]))";
         break;
     case 'B':
-        text = in_class ? NULL : "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))";
+        text = in_class ? NULL : "(?:(?<=[" BARE_WORD "])(?=[" BARE_WORD "])|"
+                                "(?<![" BARE_WORD "])(?![" BARE_WORD "]))";
         break;
     default:
         if (c < 0x80 && !(c >= '0' && c <= '9') && !((c | 0x20) >= 'a' && (c | 0x20) <= 'z')) { /* itself */

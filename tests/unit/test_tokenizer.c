@@ -10,12 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-#include "mdq_log.h"
 #include "mdq_text.h"
 #include "mdq_tokenizer.h"
 
@@ -56,6 +55,7 @@ static void save(const char *name, const void *data, size_t n)
 {
     char path[128];
     snprintf(path, sizeof path, "%s/%s", folder, name);
+    unlink(path); /* rewriting in place is slow on some file systems */
     FILE *f = fopen(path, "wb");
     assert_non_null(f);
     assert_int_equal(fwrite(data, 1, n, f), n);
@@ -266,9 +266,9 @@ static void long_word_takes_linear_time(void **state)
         for (size_t i = 0; i < SIZE; i++)
             text[i] = kind ? "waverthn"[random_below(8)] : ' ';
         struct mdq_ids ids = {0};
-        double start = mdq_seconds();
+        clock_t start = clock();
         assert_int_equal(mdq_tokenizer_encode(t, text, SIZE, false, &ids), MDQ_OK);
-        assert_true(mdq_seconds() - start < 20);
+        assert_true((double)(clock() - start) / CLOCKS_PER_SEC < 20);
         assert_in_range(ids.n, SIZE / 8, SIZE);
         mdq_ids_free(&ids);
     }
@@ -424,7 +424,7 @@ static void broken_files(void **state)
         if (!strstr(mdq_error_message(), cases[i].message))
             fail_msg("'%s'", mdq_error_message());
     }
-    assert_int_equal(mdq_tokenizer_open(&t, "/nonexistent"), MDQ_E_DATA);
+    assert_int_equal(mdq_tokenizer_open(&t, "/nonexistent"), MDQ_E_IO);
     assert_non_null(strstr(mdq_error_message(), "/nonexistent/tokenizer.json"));
 }
 
@@ -533,7 +533,7 @@ static void text_files(void **state)
     save("text", "", 0);
     assert_int_equal(mdq_text_read(path, 100, &text, &n), MDQ_E_DATA);
     assert_non_null(strstr(mdq_error_message(), "empty"));
-    assert_int_equal(mdq_text_read("/nonexistent", 100, &text, &n), MDQ_E_DATA);
+    assert_int_equal(mdq_text_read("/nonexistent", 100, &text, &n), MDQ_E_IO);
     assert_int_equal(mdq_text_read("/tmp", 100, &text, &n), MDQ_E_IO);
 }
 

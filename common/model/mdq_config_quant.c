@@ -204,8 +204,8 @@ enum mdq_err mdq_config_read_quant(struct mdq_config *c, const json_t *object, c
     else if (strcmp(method, "compressed-tensors") == 0)
         MDQ_TRY(read_compressed_tensors(c, &at));
     else
-        return mdq_fail(MDQ_E_DATA, "%s: quantization_config.quant_method: %s is not supported (gptq and compressed-tensors are)",
-                        file, method);
+        return mdq_fail(MDQ_E_DATA, "%s: quantization_config.quant_method: %s is not supported (gptq and "
+                        "compressed-tensors are)", file, method);
     c->bits = c->schemes[0].bits;
     c->group = c->schemes[0].group;
     c->sym = c->schemes[0].sym;

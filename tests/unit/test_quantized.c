@@ -225,7 +225,8 @@ static void bad_tensors_fail(void **state)
     ints[9] = -1;
     with_replaced("gptq3-act", &(struct stored){"g_idx", MDQ_I32, 1, {64}, ints}, "g_idx|column 9 is in group -1");
     with_replaced("ct3", &(struct stored){"weight_zero_point", MDQ_I32, 2, {0}, NULL}, "fit no config_groups|without");
-    with_replaced("ct3", &(struct stored){"weight_zero_point", MDQ_I32, 2, {4, 4}, ints}, "weight_zero_point|shape [4, 4]|[3, 4]");
+    with_replaced("ct3", &(struct stored){"weight_zero_point", MDQ_I32, 2, {4, 4}, ints},
+                  "weight_zero_point|shape [4, 4]|[3, 4]");
     with_replaced("ct3", &(struct stored){"weight_packed", MDQ_I32, 2, {31, 6}, ints}, "weight_packed|shape [31, 6]");
     with_replaced("ct3", &(struct stored){"weight_packed", MDQ_I32, 2, {32, 8}, ints}, "weight_packed|8 words for 64 columns");
     with_replaced("ct3", &(struct stored){"weight_scale", MDQ_F32, 1, {64}, floats}, "weight_scale|shape [64]");

@@ -181,6 +181,9 @@ static void every_family_and_dtype_loads(void **state)
         {.config = "\"architectures\":[\"MistralForCausalLM\"]", .dtype = MDQ_BF16, .head = true},
         {.config = "\"architectures\":[\"Qwen2ForCausalLM\"]", .dtype = MDQ_F16, .qkv_bias = true, .head = true},
         {.config = "\"architectures\":[\"Qwen3ForCausalLM\"]", .qk_norm = true, .head = true},
+        /* a quantized folder may leave any module as it was */
+        {.config = "\"architectures\":[\"LlamaForCausalLM\"],\"quantization_config\":{\"quant_method\":\"gptq\","
+                   "\"bits\":4,\"group_size\":32,\"sym\":true}", .head = true},
     };
     for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
         build(&specs[i]);

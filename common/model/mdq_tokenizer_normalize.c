@@ -1,4 +1,7 @@
-/* Normalizers: what happens to a text before it is cut. */
+/*
+ * Normalizers: what happens to a text before it is cut. The characters' properties are of utf8proc's Unicode version;
+ * other implementations differ in characters that their version does not have (marks in StripAccents, above all).
+ */
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>

@@ -49,7 +49,7 @@ static const char *const awkward[] = {
 };
 
 static const char *const texts[] = {
-    "", " ", "a ab  abab x  b\n\n", "_a\xC3\xA9" "e\xCC\x81\xF0\x9F\x91\x8D 12345, <unk>a's 'T!", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "", " ", "a ab  abab x  b\n\n", "_a\xC3\xA9:e\xCC\x81\xF0\x9F\x91\x8D 12345, <unk>a's 'T!", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 };
 
 static uint64_t state = 0x2545F4914F6CDD1Du;

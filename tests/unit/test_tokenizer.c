@@ -203,15 +203,14 @@ static uint32_t random_below(uint32_t n)
 
 static size_t put_char(char *out, uint32_t c)
 {
-    if (c < 0x80)
-        return (size_t)snprintf(out, 5, "%c", (int)c), 1;
-    if (c < 0x800)
-        return (size_t)snprintf(out, 5, "%c%c", (int)(0xC0 | c >> 6), (int)(0x80 | (c & 63)));
-    if (c < 0x10000)
-        return (size_t)snprintf(out, 5, "%c%c%c", (int)(0xE0 | c >> 12), (int)(0x80 | (c >> 6 & 63)),
-                                (int)(0x80 | (c & 63)));
-    return (size_t)snprintf(out, 5, "%c%c%c%c", (int)(0xF0 | c >> 18), (int)(0x80 | (c >> 12 & 63)),
-                            (int)(0x80 | (c >> 6 & 63)), (int)(0x80 | (c & 63)));
+    static const uint32_t limits[] = {0x80, 0x800, 0x10000}, marks[] = {0, 0xC0, 0xE0, 0xF0};
+    size_t n = 1;
+    while (n < 4 && c >= limits[n - 1])
+        n++;
+    for (size_t i = 1; i < n; i++)
+        out[i] = (char)(0x80 | (c >> 6 * (n - 1 - i) & 63));
+    out[0] = (char)(marks[n - 1] | c >> 6 * (n - 1));
+    return n;
 }
 
 static size_t random_text(char *out, size_t chars)

@@ -23,10 +23,9 @@ enum mdq_err calib_header(struct mdq_header **out, const struct mdq_model *m, in
         err = mdq_header_add_kind(*out, kind);
     if (err == MDQ_OK)
         err = mdq_header_set_json(*out, "calib", args);
-    if (err == MDQ_OK && origin->before)
-        err = mdq_header_add_provenance(*out, origin->before, NULL, NULL);
+    /* the chain of a quantized block holds that of the activations it was calibrated with */
     if (err == MDQ_OK && origin->provenance)
-        err = mdq_header_add_provenance(*out, origin->quantized, "mdq-calib", args);
+        err = mdq_header_add_provenance(*out, origin->quantized ? origin->quantized : origin->before, "mdq-calib", args);
     free(args);
     return err;
 }

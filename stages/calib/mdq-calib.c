@@ -316,9 +316,6 @@ static enum mdq_err prepare_block(struct state *s)
     const struct mdq_header *qh = NULL;
     struct mdq_reader *q = NULL;
     enum mdq_err err;
-    if (o->block >= s->model->config.layers - (o->acts_out != NULL))
-        return mdq_fail(MDQ_E_USAGE, "--block %d: %s has blocks 0 to %d%s", o->block, o->model,
-                        s->model->config.layers - 1, o->acts_out ? ", and nothing follows the last" : "");
     MDQ_GOTO(err, mdq_model_load_block(s->model, o->block, &s->block), out);
     if (o->quantized) {
         char *path = (char *)o->quantized;
@@ -342,6 +339,11 @@ static enum mdq_err run(void *opts)
     struct state s = {.o = o};
     enum mdq_err err;
     MDQ_GOTO(err, mdq_model_open(&s.model, o->model), out);
+    if (o->block >= s.model->config.layers - (o->acts_out != NULL)) {
+        err = mdq_fail(MDQ_E_USAGE, "--block %d: %s has blocks 0 to %d%s", o->block, o->model,
+                       s.model->config.layers - 1, o->acts_out ? ", and nothing follows the last" : "");
+        goto out;
+    }
     MDQ_GOTO(err, mdq_model_hash(s.model, o->memo), out);
     MDQ_GOTO(err, o->acts_in ? open_acts(&s) : open_text(&s), out);
     MDQ_GOTO(err, mdq_rotary_init(&s.rotary, &s.model->config, s.ctx), out);

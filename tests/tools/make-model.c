@@ -72,7 +72,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_DTYPE: o->dtype = mdq_arg_choice(state, "--dtype", arg, dtype_names); break;
     case KEY_TIED: o->tied = true; break;
     case KEY_SHARDS: o->shards = (int)mdq_arg_int(state, "--shards", arg, 1, 1000); break;
-    case KEY_SCALE: o->scale = mdq_arg_double(state, "--scale", arg, 0, 1e6); break;
+    case KEY_SCALE: o->scale = mdq_arg_double(state, "--scale", arg, 0, 1e30); break;
     case ARGP_KEY_ARG: argp_error(state, "'%s': takes no arguments", arg); break;
     case ARGP_KEY_END:
         if (!o->cli.output)

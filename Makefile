@@ -204,7 +204,7 @@ help:
 	@sed -n 's/^## \([a-z-]*\): \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
 
 print-%:
-	@printf '%s\n' '$($*)'
+	@printf '%s\n' '$(subst ','\'',$($*))'
 
 .PHONY: all units tools fuzzers benches man demo check check-interop check-style bench install uninstall clean help
 endif

@@ -6,11 +6,13 @@
  *                             written; EINTR: every second call is interrupted
  *                       AT    the AT-th such call fails, and the later ones too (allocations: only that one)
  *   FAULT_COUNT=FILE    appends to FILE how many calls of CALL there were
+ *   FAULT_TRACE=1       says on standard error where the call that fails came from (for addr2line)
  *
  * Standard error, and what is only read from folders of the system (libraries, /proc, /sys), is left alone.
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -28,7 +30,7 @@ extern void *__libc_realloc(void *, size_t);
 extern void *__libc_memalign(size_t, size_t);
 
 static char call[16];
-static int error, brief, interrupt;
+static int error, brief, interrupt, trace;
 static long at;
 static atomic_long calls;
 static int ready;
@@ -50,6 +52,7 @@ __attribute__((constructor)) static void start(void)
     for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
         if (strcmp(how, errors[i].name) == 0)
             error = errors[i].value;
+    trace = getenv("FAULT_TRACE") != NULL;
     ready = 1;
 }
 
@@ -74,6 +77,11 @@ static int fails(const char *name)
     long n = atomic_fetch_add(&calls, 1) + 1;
     if (brief || n < at || (interrupt && (n - at) % 2) || (strcmp(name, "malloc") == 0 && n != at))
         return 0;
+    if (trace) {
+        void *frames[32];
+        trace = 0;
+        backtrace_symbols_fd(frames, backtrace(frames, 32), STDERR_FILENO);
+    }
     errno = error;
     return 1;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "mdq_jansson.h"
 #include "mdq_log.h"
 #include "mdq_output.h"
 
@@ -110,6 +111,7 @@ int mdq_main(const struct mdq_program *program, int argc, char **argv, struct md
 {
     current = program;
     program_name = program->name;
+    mdq_jansson_watch();
     argp_err_exit_status = MDQ_E_USAGE;
     argp_program_version_hook = print_version;
     cli->level = MDQ_LEVEL_DEFAULT;
@@ -144,6 +146,8 @@ int mdq_main(const struct mdq_program *program, int argc, char **argv, struct md
     enum mdq_err err = program->start ? program->start(cli, argv) : MDQ_OK;
     if (err == MDQ_OK)
         err = run(opts);
+    if (err == MDQ_OK)
+        err = mdq_jansson_check();
     if (err != MDQ_OK) {
         fflush(stdout);
         fprintf(stderr, "%s: %s\n", program_name, mdq_error_message());

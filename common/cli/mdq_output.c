@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "mdq_jansson.h"
+
 struct mdq_output {
     int fd;
     char *path; /* final name */
@@ -152,8 +154,8 @@ void mdq_output_abort(struct mdq_output **out)
 enum mdq_err mdq_output_commit(struct mdq_output **out)
 {
     struct mdq_output *o = *out;
-    enum mdq_err err = MDQ_OK;
-    if (o->temp && fsync(o->fd) != 0)
+    enum mdq_err err = mdq_jansson_check();
+    if (err == MDQ_OK && o->temp && fsync(o->fd) != 0)
         err = mdq_fail_errno(MDQ_E_IO, "%s: writing failed", o->path);
     /* standard output is closed, with a check, by mdq_main */
     if (o->fd != STDOUT_FILENO && close(o->fd) != 0 && err == MDQ_OK)
@@ -256,10 +258,10 @@ void mdq_output_dir_abort(struct mdq_output_dir **out)
 enum mdq_err mdq_output_dir_commit(struct mdq_output_dir **out)
 {
     struct mdq_output_dir *o = *out;
-    enum mdq_err err = MDQ_OK;
-    if (nftw(o->temp, fsync_entry, 16, FTW_DEPTH | FTW_PHYS) != 0)
+    enum mdq_err err = mdq_jansson_check();
+    if (err == MDQ_OK && nftw(o->temp, fsync_entry, 16, FTW_DEPTH | FTW_PHYS) != 0)
         err = mdq_fail_errno(MDQ_E_IO, "%s: writing failed", o->path);
-    else if (rename(o->temp, o->path) != 0) {
+    if (err == MDQ_OK && rename(o->temp, o->path) != 0) {
         /* an old result is there: change places with it in one step, then remove it under the temporary name */
         if (renameat2(AT_FDCWD, o->temp, AT_FDCWD, o->path, RENAME_EXCHANGE) != 0)
             err = mdq_fail_errno(MDQ_E_IO, "%s: cannot take its name", o->path);

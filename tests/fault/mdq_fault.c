@@ -1,7 +1,8 @@
 /*
  * Makes system calls and allocations fail, for tests: LD_PRELOAD this and say what in the environment.
  *
- *   FAULT=CALL:HOW:AT   CALL  read, write, close, fsync, rename, open (for writing), malloc (all allocations), mmap
+ *   FAULT=CALL:HOW:AT   CALL  read, write, close (of files written), fsync, rename, open (for writing),
+ *                             malloc (all allocations), mmap
  *                       HOW   an error (ENOSPC, EIO, ENOMEM, EMFILE, EACCES); short: at most 7 bytes are read or
  *                             written; EINTR: every second call is interrupted
  *                       AT    the AT-th such call fails, and the later ones too (allocations: only that one)
@@ -20,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -91,10 +93,11 @@ static size_t shortened(const char *name, size_t n)
     return ready && brief && strcmp(name, call) == 0 && n > 7 ? 7 : n;
 }
 
-static int for_writing(int fd)
+static int file_for_writing(int fd)
 {
+    struct stat st;
     int flags = fcntl(fd, F_GETFL);
-    return flags >= 0 && (flags & O_ACCMODE) != O_RDONLY;
+    return flags >= 0 && (flags & O_ACCMODE) != O_RDONLY && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 }
 
 #define REAL(type, name, ...) ((type(*)(__VA_ARGS__))dlsym(RTLD_NEXT, #name))
@@ -145,7 +148,7 @@ int close(int fd)
     static int (*real)(int);
     if (!real)
         real = REAL(int, close, int);
-    int bad = for_writing(fd) && fails("close");
+    int bad = file_for_writing(fd) && fails("close");
     int e = errno, r = real(fd); /* the descriptor is gone either way, as the kernel does it */
     if (bad)
         errno = e;

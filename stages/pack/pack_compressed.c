@@ -107,9 +107,11 @@ static enum mdq_err config(const struct pack_plan *p, char **text)
             json_array_append(ragged, name);
         json_decref(name);
     }
-    json_object_set_new(groups, "group_0", scheme(p, p->group, json_pack("[s]", "Linear")));
-    if (json_array_size(ragged)) /* exact names win over the class name */
-        json_object_set_new(groups, "group_1", scheme(p, -1, json_incref(ragged)));
+    /* Exact names win over the class name wherever they stand; first, they spare the library a warning. */
+    const bool exceptions = json_array_size(ragged) > 0;
+    if (exceptions)
+        json_object_set_new(groups, "group_0", scheme(p, -1, json_incref(ragged)));
+    json_object_set_new(groups, exceptions ? "group_1" : "group_0", scheme(p, p->group, json_pack("[s]", "Linear")));
     o = json_pack("{s:s, s:s, s:s, s:s, s:n, s:n, s:O, s:{}, s:{}, s:O}", "quant_method", "compressed-tensors", "format",
                   "pack-quantized", "quantization_status", "compressed", "version", LAYOUT_VERSION,
                   "global_compression_ratio", "kv_cache_scheme", "ignore", ignore, "sparsity_config",

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mdq_model.h"
 #include "pack_format.h"
 #include "pack_words.h"
 
@@ -107,7 +108,7 @@ static enum mdq_err fill(const struct pack_plan *p, const struct pack_entry *e, 
     }
 }
 
-/* "-:" before a regular expression leaves the modules that it matches unquantized. */
+/* Layers left unquantized: "-:" before a regular expression leaves the modules that it matches unquantized. */
 static json_t *dynamic(const struct pack_plan *p)
 {
     json_t *rules = json_object();
@@ -132,6 +133,20 @@ static json_t *dynamic(const struct pack_plan *p)
     return rules;
 }
 
+/* The same as a list of what is quantized, by name within a block: the loader of transformers knows only that. Which
+ * layers a format can hold is a matter of shapes, so block 0 speaks for all. */
+static json_t *quantized_modules(const struct pack_plan *p)
+{
+    json_t *names = json_array();
+    for (int i = 0; i < p->n; i++) {
+        int block;
+        enum mdq_linear l;
+        if (!p->entries[i].kept && mdq_linear_parse(p->entries[i].name, &block, &l) == 0 && block == 0)
+            json_array_append_new(names, json_string(mdq_linear_suffix(l)));
+    }
+    return json_pack("[o]", names);
+}
+
 static enum mdq_err config(const struct pack_plan *p, char **text)
 {
     *text = NULL;
@@ -139,7 +154,8 @@ static enum mdq_err config(const struct pack_plan *p, char **text)
                           (int)p->bits, "group_size", (json_int_t)p->group, "desc_act", 0, "sym", (int)p->sym,
                           "static_groups", (int)p->act, "lm_head", 0, "checkpoint_format", p->format->name, "pack_dtype",
                           "int32", "meta", "quantizer", "mdq:" MDQ_VERSION);
-    bool ok = o && (!p->n_kept || json_object_set_new(o, "dynamic", dynamic(p)) == 0);
+    bool ok = o && (!p->n_kept || (json_object_set_new(o, "dynamic", dynamic(p)) == 0 &&
+                                   json_object_set_new(o, "modules_in_block_to_quantize", quantized_modules(p)) == 0));
     if (ok)
         *text = json_dumps(o, JSON_INDENT(2));
     json_decref(o);

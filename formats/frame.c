@@ -72,7 +72,10 @@ static uint64_t little(const uint8_t *p, size_t n)
 /* The frame header of RFC 8878, 3.1.1.1. *header: its size. */
 static enum mdq_err frame_header(const uint8_t *p, size_t have, size_t *header, uint64_t *size)
 {
-    if (have < 4 || little(p, 4) != ZSTD_MAGICNUMBER) {
+    static const uint8_t magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
+    if (have < 4 && memcmp(p, magic, have) == 0)
+        return mdq_fail(MDQ_E_IO, "%s", cut_short);
+    if (have < 4 || memcmp(p, magic, 4) != 0) {
         if (have >= 4 && (little(p, 4) & ZSTD_MAGIC_SKIPPABLE_MASK) == ZSTD_MAGIC_SKIPPABLE_START)
             return mdq_fail(MDQ_E_DATA, "a skippable frame, which mdq streams do not have");
         return mdq_fail(MDQ_E_DATA, "no zstd frame begins here");
@@ -137,9 +140,9 @@ enum mdq_err mdq_frame_decode(ZSTD_DCtx *d, const struct mdq_bytes *packed, uint
 {
     size_t n = ZSTD_decompressDCtx(d, out, size, packed->data, packed->size);
     if (ZSTD_isError(n))
-        return mdq_fail(MDQ_E_DATA, "%s", ZSTD_getErrorCode(n) == ZSTD_error_checksum_wrong
-                                              ? "the checksum of a frame is wrong: damaged bytes"
-                                              : ZSTD_getErrorName(n));
+        return ZSTD_getErrorCode(n) == ZSTD_error_checksum_wrong
+                   ? mdq_fail(MDQ_E_DATA, "the checksum of a frame is wrong: damaged bytes")
+                   : mdq_fail(MDQ_E_DATA, "a frame with damaged bytes (zstd says: %s)", ZSTD_getErrorName(n));
     if (n != size)
         return mdq_fail(MDQ_E_DATA, "a frame holds %zu bytes and claims %zu", n, size);
     return MDQ_OK;

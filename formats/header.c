@@ -286,7 +286,7 @@ static int kind_cmp(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-enum mdq_err mdq_header_pack(const struct mdq_header *h, struct mdq_bytes *out)
+static enum mdq_err pack(const struct mdq_header *h, int64_t minor, struct mdq_bytes *out)
 {
     msgpack_packer pk = mdq_packer(out);
     size_t from = out->size;
@@ -296,7 +296,7 @@ enum mdq_err mdq_header_pack(const struct mdq_header *h, struct mdq_bytes *out)
     mdq_pack_str(&pk, "major");
     msgpack_pack_int(&pk, MDQ_MAJOR);
     mdq_pack_str(&pk, "minor");
-    msgpack_pack_int(&pk, MDQ_MINOR);
+    msgpack_pack_int64(&pk, minor);
     mdq_pack_str(&pk, "require");
     msgpack_pack_array(&pk, (size_t)h->n_require);
     for (int i = 0; i < h->n_require; i++)
@@ -330,6 +330,11 @@ enum mdq_err mdq_header_pack(const struct mdq_header *h, struct mdq_bytes *out)
     return out->failed ? MDQ_E_INTERNAL : MDQ_OK;
 }
 
+enum mdq_err mdq_header_pack(const struct mdq_header *h, struct mdq_bytes *out)
+{
+    return pack(h, MDQ_MINOR, out); /* the lowest that describes what this library writes */
+}
+
 enum mdq_err mdq_header_derive(struct mdq_header **out, const struct mdq_header *in, const char *prog, const char *args)
 {
     struct mdq_bytes b = {0};
@@ -338,6 +343,8 @@ enum mdq_err mdq_header_derive(struct mdq_header **out, const struct mdq_header 
     if (!err)
         err = mdq_header_parse(out, b.data, b.data + b.size);
     mdq_bytes_free(&b);
+    if (!err)
+        (*out)->minor = in->minor;
     if (!err)
         err = mdq_header_add_provenance(*out, NULL, prog, args);
     if (err)
@@ -408,7 +415,7 @@ char *mdq_header_get_json(const struct mdq_header *h, const char *key)
 char *mdq_header_json(const struct mdq_header *h)
 {
     struct mdq_bytes b = {0};
-    char *text = mdq_header_pack(h, &b) == MDQ_OK ? json_of(b.data, b.data + b.size) : NULL;
+    char *text = pack(h, h->minor, &b) == MDQ_OK ? json_of(b.data, b.data + b.size) : NULL;
     mdq_bytes_free(&b);
     return text;
 }

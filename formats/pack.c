@@ -14,7 +14,7 @@ uint8_t *mdq_bytes_room(struct mdq_bytes *b, size_t more)
 {
     if (b->failed)
         return NULL;
-    if (more > b->cap - b->size) {
+    if (more > b->cap - b->size || !b->data) {
         size_t need = b->size + more, cap = b->cap + b->cap / 2 > need ? b->cap + b->cap / 2 : need;
         void *p = need < more ? NULL : mdq_realloc(b->data, cap < 64 ? 64 : cap, 1, "buffer");
         if (!p) {

@@ -24,16 +24,16 @@ struct odd {
 };
 #define VALUE(s) s, sizeof(s) - 1
 static const struct odd odds[] = {
-    {"x-int", 0, VALUE("\xd3\0\0\0\0\0\0\0\5"), false},                  /* 5 in 64 bits */
-    {"x-negative", 1, VALUE("\xd2\xff\xff\xff\xfe"), false},             /* -2 in 32 bits */
-    {"x-f32", 0, VALUE("\xca\x7f\xc0\0\1"), false},                      /* a NaN with a payload */
-    {"x-str", 0, VALUE("\xdb\0\0\0\4na\xc3\xaf"), false},                /* str 32 of 4 bytes */
-    {"x-bin", 0, VALUE("\xc5\0\4"), true},                               /* bin 16 of 4 bytes */
-    {"x-ext", 2, VALUE("\xc7\4\x7f"), true},                             /* ext 8, type 127, of 4 bytes */
-    {"x-map", 0, VALUE("\xde\0\2\xa1z\xdf\0\0\0\1\xd9\1y\xdc\0\2\xc0\xc3\xa1" "a\xc4\4"), true}, /* keys not in order */
-    {"x-deep", 4, VALUE("\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\xc2"), false},
-    {"x-empty", 0, VALUE("\x80"), false},
-    {"x-\xc3\xbcnicode", 0, VALUE("\xa0"), false},
+    {"x-odd-int", 0, VALUE("\xd3\0\0\0\0\0\0\0\5"), false},                  /* 5 in 64 bits */
+    {"x-odd-negative", 1, VALUE("\xd2\xff\xff\xff\xfe"), false},             /* -2 in 32 bits */
+    {"x-odd-f32", 0, VALUE("\xca\x7f\xc0\0\1"), false},                      /* a NaN with a payload */
+    {"x-odd-str", 0, VALUE("\xdb\0\0\0\4na\xc3\xaf"), false},                /* str 32 of 4 bytes */
+    {"x-odd-bin", 0, VALUE("\xc5\0\4"), true},                               /* bin 16 of 4 bytes */
+    {"x-odd-ext", 2, VALUE("\xc7\4\x7f"), true},                             /* ext 8, type 127, of 4 bytes */
+    {"x-odd-map", 0, VALUE("\xde\0\2\xa1z\xdf\0\0\0\1\xd9\1y\xdc\0\2\xc0\xc3\xa1" "a\xc4\4"), true}, /* keys not in order */
+    {"x-odd-deep", 4, VALUE("\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\xc2"), false},
+    {"x-odd-empty", 0, VALUE("\x80"), false},
+    {"x-odd-\xc3\xbcnicode", 0, VALUE("\xa0"), false},
 };
 enum { ODDS = sizeof odds / sizeof *odds };
 

@@ -100,7 +100,8 @@ static struct set hessian(void)
             for (int r = 0; r < ROWS; r++)
                 for (int c = 0; c < DIM; c++)
                     h[r * DIM + c] += x[k * DIM + r] * x[k * DIM + c];
-        struct mdq_array a = {.dtype = MDQ_F32, .ndim = 2, .shape = {ROWS, DIM}, .data = h, .bytes = sizeof(float) * DIM * ROWS};
+        struct mdq_array a = {.dtype = MDQ_F32, .ndim = 2, .shape = {ROWS, DIM}, .data = h};
+        a.bytes = sizeof(float) * DIM * ROWS;
         add(&s, mdq_record_new(&(struct mdq_id){"model.layers.0.mlp.up_proj.weight", "hessian", i, 0}), "h", &a);
     }
     free(x);

@@ -1,6 +1,6 @@
 /*
- * Any tokenizer.json: it opens or is refused, and one that opens encodes and decodes without reading or writing where it
- * must not. `fuzz_tokenizer FILE` takes FILE; without arguments, small valid files are mutated, always the same way,
+ * Any tokenizer.json: it opens or is refused, and one that opens encodes and decodes without reading or writing where
+ * it must not. `fuzz_tokenizer FILE` takes FILE; without arguments, small valid files are mutated, always the same way,
  * for at most some seconds: bytes changed, and JSON values exchanged for others of the file or for awkward ones.
  */
 #include <jansson.h>
@@ -16,40 +16,48 @@
 enum { ROUNDS = 6000 };
 #define SECONDS 2.0 /* of processor time */
 
+/* JSON with ` for " */
 static const char *const seeds[] = {
-    "{\"added_tokens\":[{\"id\":0,\"content\":\"<unk>\",\"normalized\":false},{\"id\":9,\"content\":\" x \",\"lstrip\":true,"
-    "\"rstrip\":true,\"single_word\":true,\"normalized\":true}],\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":["
-    "{\"type\":\"Prepend\",\"prepend\":\"_\"},{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"_\"}]},"
-    "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"s\"}},{\"Sequence\":"
-    "{\"id\":\"A\"}}],\"special_tokens\":{\"s\":{\"ids\":[1,2]}}},\"decoder\":{\"type\":\"Sequence\",\"decoders\":["
-    "{\"type\":\"Replace\",\"pattern\":{\"String\":\"_\"},\"content\":\" \"},{\"type\":\"ByteFallback\"},{\"type\":"
-    "\"Fuse\"},{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":1}]},\"model\":{\"type\":\"BPE\",\"unk_token\":"
-    "\"<unk>\",\"fuse_unk\":true,\"byte_fallback\":true,\"vocab\":{\"<unk>\":0,\"<0xC3>\":1,\"<0xA9>\":2,\"a\":3,\"b\":4,"
-    "\"ab\":5,\"_\":6,\"_a\":7,\"_ab\":8},\"merges\":[\"a b\",[\"_\",\"ab\"],\"_ a\"]}}",
-    "{\"normalizer\":{\"type\":\"NFC\"},\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\","
-    "\"pattern\":{\"Regex\":\"(?i:'s|'t)|[^\\\\r\\\\n\\\\p{L}]?\\\\p{L}+|\\\\p{N}{1,3}+|\\\\s+(?!\\\\S)|\\\\w\\\\b\"},\"behavior\":"
-    "\"Isolated\",\"invert\":false},{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"use_regex\":false}]},"
-    "\"post_processor\":{\"type\":\"Sequence\",\"processors\":[{\"type\":\"ByteLevel\"}]},\"decoder\":{\"type\":"
-    "\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"ignore_merges\":true,\"vocab\":{\"a\":0,\"b\":1,\"\\u0120\":2,\"\\u0120a\":3,"
-    "\"\\u00c3\":4,\"\\u00a9\":5,\"\\u00c3\\u00a9\":6},\"merges\":[\"\\u0120 a\",\"\\u00c3 \\u00a9\"]}}",
-    "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFKD\"},{\"type\":\"StripAccents\"},{\"type\":"
-    "\"Lowercase\"},{\"type\":\"Strip\",\"strip_left\":true,\"strip_right\":true},{\"type\":\"Replace\",\"pattern\":"
-    "{\"Regex\":\"x*\"},\"content\":\"a\"}]},\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":"
-    "\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"first\",\"split\":true},{\"type\":\"Digits\","
-    "\"individual_digits\":true},{\"type\":\"Punctuation\",\"behavior\":\"MergedWithNext\"},{\"type\":\"Whitespace\"},"
-    "{\"type\":\"WhitespaceSplit\"},{\"type\":\"Split\",\"pattern\":{\"String\":\"a\"},\"behavior\":\"Contiguous\",\"invert\":"
-    "true}]},\"decoder\":{\"type\":\"Metaspace\",\"replacement\":\"_\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,"
-    "\"aa\":1,\"aaaa\":2,\"_\":3,\"1\":4,\"\":5},\"merges\":[\"a a\",\"aa aa\"]}}",
+    "{`added_tokens`:[{`id`:0,`content`:`<unk>`,`normalized`:false},{`id`:9,`content`:` x `,`lstrip`:true,"
+    "`rstrip`:true,`single_word`:true,`normalized`:true}],`normalizer`:{`type`:`Sequence`,"
+    "`normalizers`:[{`type`:`Prepend`,`prepend`:`_`},{`type`:`Replace`,`pattern`:{`String`:` `},"
+    "`content`:`_`}]},`post_processor`:{`type`:`TemplateProcessing`,"
+    "`single`:[{`SpecialToken`:{`id`:`s`}},{`Sequence`:{`id`:`A`}}],`special_tokens`:{`s`:{`ids`:[1,2]}}},"
+    "`decoder`:{`type`:`Sequence`,`decoders`:[{`type`:`Replace`,`pattern`:{`String`:`_`},"
+    "`content`:` `},{`type`:`ByteFallback`},{`type`:`Fuse`},{`type`:`Strip`,`content`:` `,`start`:1,"
+    "`stop`:1}]},`model`:{`type`:`BPE`,`unk_token`:`<unk>`,`fuse_unk`:true,`byte_fallback`:true,"
+    "`vocab`:{`<unk>`:0,`<0xC3>`:1,`<0xA9>`:2,`a`:3,`b`:4,`ab`:5,`_`:6,`_a`:7,`_ab`:8},`merges`:[`a b`,[`_`,"
+    "`ab`],`_ a`]}}",
+    "{`normalizer`:{`type`:`NFC`},`pre_tokenizer`:{`type`:`Sequence`,`pretokenizers`:[{`type`:`Split`,"
+    "`pattern`:{`Regex`:`(?i:"
+    "'s|'t)|[^\\\\r\\\\n\\\\p{L}]?\\\\p{L}+|\\\\p{N}{1,3}+|\\\\s+(?!\\\\S)|\\\\w\\\\b`},"
+    "`behavior`:`Isolated`,`invert`:false},{`type`:`ByteLevel`,`add_prefix_space`:true,`use_regex`:false}]},"
+    "`post_processor`:{`type`:`Sequence`,`processors`:[{`type`:`ByteLevel`}]},"
+    "`decoder`:{`type`:`ByteLevel`},`model`:{`type`:`BPE`,`ignore_merges`:true,`vocab`:{`a`:0,`b`:1,"
+    "`\\u0120`:2,`\\u0120a`:3,`\\u00c3`:4,`\\u00a9`:5,`\\u00c3\\u00a9`:6},`merges`:[`\\u0120 a`,"
+    "`\\u00c3 \\u00a9`]}}",
+    "{`normalizer`:{`type`:`Sequence`,"
+    "`normalizers`:[{`type`:`NFKD`},{`type`:`StripAccents`},{`type`:`Lowercase`},{`type`:`Strip`,"
+    "`strip_left`:true,`strip_right`:true},{`type`:`Replace`,`pattern`:{`Regex`:`x*`},`content`:`a`}]},"
+    "`pre_tokenizer`:{`type`:`Sequence`,`pretokenizers`:[{`type`:`Metaspace`,`replacement`:`_`,"
+    "`prepend_scheme`:`first`,`split`:true},{`type`:`Digits`,"
+    "`individual_digits`:true},{`type`:`Punctuation`,"
+    "`behavior`:`MergedWithNext`},{`type`:`Whitespace`},{`type`:`WhitespaceSplit`},{`type`:`Split`,"
+    "`pattern`:{`String`:`a`},`behavior`:`Contiguous`,`invert`:true}]},`decoder`:{`type`:`Metaspace`,"
+    "`replacement`:`_`},`model`:{`type`:`BPE`,`vocab`:{`a`:0,`aa`:1,`aaaa`:2,`_`:3,`1`:4,``:5},"
+    "`merges`:[`a a`,`aa aa`]}}",
 };
 
 static const char *const awkward[] = {
-    "null", "true", "-1", "0", "1", "2", "4294967296", "1e300", "\"\"", "\"a\"", "\" \"", "\"\\u0000\"", "\"\\ud83d\\ude00\"", "[]",
-    "{}", "[[]]", "\"Removed\"", "\"MergedWithPrevious\"", "\"NFD\"", "\"Sequence\"", "{\"type\":\"Fuse\"}",
-    "{\"Regex\":\"[^\\\\w\\\\s]|$|^\"}", "{\"Regex\":\"(?<=a)|(?:a|aa)*b\"}", "{\"Regex\":\"\\\\\"}", "{\"Regex\":\"a{,3}+\"}",
+    "null", "true", "-1", "0", "1", "2", "4294967296", "1e300", "``", "`a`", "` `", "`\\u0000`",
+    "`\\ud83d\\ude00`", "[]", "{}", "[[]]", "`Removed`", "`MergedWithPrevious`", "`NFD`", "`Sequence`",
+    "{`type`:`Fuse`}", "{`Regex`:`[^\\\\w\\\\s]|$|^`}", "{`Regex`:`(?<=a)|(?:a|aa)*b`}", "{`Regex`:`\\\\`}",
+    "{`Regex`:`a{,3}+`}",
 };
 
 static const char *const texts[] = {
-    "", " ", "a ab  abab x  b\n\n", "_a\xC3\xA9:e\xCC\x81\xF0\x9F\x91\x8D 12345, <unk>a's 'T!", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "", " ", "a ab  abab x  b\n\n", "_a\xC3\xA9:e\xCC\x81\xF0\x9F\x91\x8D 12345, <unk>a's 'T!",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 };
 
 static uint64_t state = 0x2545F4914F6CDD1Du;
@@ -60,6 +68,18 @@ static uint32_t below(uint32_t n)
     state ^= state >> 7;
     state ^= state << 17;
     return (uint32_t)((state >> 32) * n >> 32);
+}
+
+/* A seed or an awkward value, its ` made ". */
+static json_t *parse(const char *text)
+{
+    char quoted[2048];
+    size_t n = strlen(text);
+    if (n >= sizeof quoted)
+        abort();
+    for (size_t i = 0; i <= n; i++)
+        quoted[i] = text[i] == '`' ? '"' : text[i];
+    return json_loads(quoted, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
 }
 
 static int try_file(const char *path)
@@ -105,8 +125,8 @@ static void mutate_value(json_t *root)
     json_t *v[256];
     size_t n = values(root, v, 256, 0);
     json_t *at = v[below((uint32_t)n)];
-    json_t *by = below(2) ? json_deep_copy(v[below((uint32_t)n)])
-                          : json_loads(awkward[below(sizeof awkward / sizeof awkward[0])], JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+    const char *odd = awkward[below(sizeof awkward / sizeof awkward[0])];
+    json_t *by = below(2) ? json_deep_copy(v[below((uint32_t)n)]) : parse(odd);
     if (json_is_object(at) && json_object_size(at)) {
         uint32_t skip = below((uint32_t)json_object_size(at));
         void *it = json_object_iter(at);
@@ -130,7 +150,7 @@ static void mutate_value(json_t *root)
 
 static char *mutated(size_t *size)
 {
-    json_t *j = json_loads(seeds[below(sizeof seeds / sizeof seeds[0])], 0, NULL);
+    json_t *j = parse(seeds[below(sizeof seeds / sizeof seeds[0])]);
     for (uint32_t k = 1 + below(3); k; k--)
         mutate_value(j);
     char *text = json_dumps(j, JSON_COMPACT | JSON_ENCODE_ANY);

@@ -430,7 +430,8 @@ static void broken_files(void **state)
 static void bad_text_and_ids(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"ab\xFF", "ab\xC0\x80", "ab\xED\xA0\x80", "ab\xF4\x90\x80\x80", "ab\xE2\x82", "ab\x80"};
+    static const char *const bad[] = {"ab\xFF", "ab\xC0\x80", "ab\xED\xA0\x80", "ab\xF4\x90\x80\x80",
+                                      "ab\xE2\x82", "ab\x80"};
     json_t *j = fixture("gpt2");
     struct mdq_tokenizer *t;
     assert_int_equal(open_json(&t, j), MDQ_OK);

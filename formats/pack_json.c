@@ -173,6 +173,6 @@ enum mdq_err mdq_mp_from_json(struct mdq_bytes *out, const char *json, const cha
     if (nomem || out->failed)
         return MDQ_E_INTERNAL;
     const uint8_t *next;
-    const char *why = mdq_mp_check(out->data + from, out->data + out->size, MDQ_LIMIT_DEPTH - 2, &next);
+    const char *why = mdq_mp_check(out->data + from, out->data + out->size, MDQ_LIMIT_DEPTH - 1, &next);
     return why ? mdq_fail(MDQ_E_DATA, "%s: %s", what, why) : MDQ_OK;
 }

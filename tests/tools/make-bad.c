@@ -115,14 +115,14 @@ static void transport(void)
 
     /* Headers that claim 2^60 and 2^29 bytes, the second with one stored block of five bytes. */
     static const char huge[] = "\x28\xb5\x2f\xfd\xe4\0\0\0\0\0\0\0\x10\x29\0\0hello";
-    static const char more[] = "\x28\xb5\x2f\xfd\xa4\0\0\0\x20\x29\0\0hello";
+    static const char more[] = "\x28\xb5\x2f\xfd\xa4\0\0\0\x20\x29\0\0hello\0\0\0\0";
     maker_begin(&m);
     maker_header(&m);
     msgpack_sbuffer_write(&m.file, huge, sizeof huge - 1);
     maker_write(&m, folder, "frame-claims-huge-size");
     maker_begin(&m);
     maker_header(&m);
-    msgpack_sbuffer_write(&m.file, more, sizeof more - 1 + 4);
+    msgpack_sbuffer_write(&m.file, more, sizeof more - 1);
     maker_write(&m, folder, "frame-claims-more-than-its-blocks");
 
     /* A frame of nothing but empty stored blocks. */

@@ -31,7 +31,7 @@ static const struct odd odds[] = {
     {"x-odd-bin", 0, VALUE("\xc5\0\4"), true},                               /* bin 16 of 4 bytes */
     {"x-odd-ext", 2, VALUE("\xc7\4\x7f"), true},                             /* ext 8, type 127, of 4 bytes */
     {"x-odd-map", 0, VALUE("\xde\0\2\xa1z\xdf\0\0\0\1\xd9\1y\xdc\0\2\xc0\xc3\xa1" "a\xc4\4"), true}, /* keys not in order */
-    {"x-odd-deep", 4, VALUE("\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\xc2"), false},
+    {"x-odd-deep", 4, VALUE("\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\xc2"), false},
     {"x-odd-empty", 0, VALUE("\x80"), false},
     {"x-odd-\xc3\xbcnicode", 0, VALUE("\xa0"), false},
 };

@@ -104,9 +104,9 @@ static void models_and_tables_must_agree(void **state)
     assert_int_equal(mdq_header_layers(c), 2);
     assert_string_equal(mdq_header_layer(c, 0)->tensor, two_layers[0].tensor);
     assert_int_equal(mdq_header_find_layer(c, two_layers[1].tensor), 1);
-    FAILS(MDQ_E_INTERNAL, "32 hex digits", mdq_header_new(&e, "abc", two_layers, 1));
-    struct mdq_layer_entry twice[] = {two_layers[0], two_layers[0]};
     struct mdq_header *f;
+    FAILS(MDQ_E_INTERNAL, "32 hex digits", mdq_header_new(&f, "abc", two_layers, 1));
+    struct mdq_layer_entry twice[] = {two_layers[0], two_layers[0]};
     FAILS(MDQ_E_DATA, "twice", mdq_header_new(&f, model_id, twice, 2));
     mdq_header_free(&a);
     mdq_header_free(&b);

@@ -59,6 +59,21 @@ quantize() {
     [[ $output == *"Nothing to be done"* ]]
     quantize OUT=q -q
 }
+@test "-n, -q and plan read no weights" {
+    # Other bytes of the same size and time: seen only by who reads them.
+    cp -r m unread
+    quantize MODEL=unread OUT=q-unread WORK=wn
+    touch -r unread/model.safetensors time
+    size=$(stat -c %s unread/model.safetensors)
+    head -c "$size" /dev/zero | dd of=unread/model.safetensors conv=notrunc status=none
+    touch -r time unread/model.safetensors
+    quantize MODEL=unread OUT=q-unread WORK=wn -q
+    quantize MODEL=unread OUT=q-unread WORK=wn BITS=3 -n >/dev/null
+    quantize MODEL=unread OUT=q-unread WORK=wn BITS=3 plan
+    touch unread/model.safetensors
+    run quantize MODEL=unread OUT=q-unread WORK=wn -q
+    [ "$status" -eq 1 ]
+}
 @test "a group that does not divide a row: an error that names it, or whole rows" {
     run quantize OUT=r GROUP=96
     [ "$status" -ne 0 ]

@@ -20,7 +20,7 @@ EOF
     chmod +x "$dir/$p"
 done
 start=$EPOCHREALTIME
-make -s -f "$root/pipelines/quantize.mk" CALIB_PROGRAM="$dir/mdq-calib" GPTQ="$dir/mdq-gptq" MODEL="$dir/model" \
+make -s -f "$root/pipelines/quantize.mk" CALIBRATE="$dir/mdq-calib" GPTQ="$dir/mdq-gptq" MODEL="$dir/model" \
     CALIB="$dir/text" OUT="$dir/out" WORK="$dir/work" BITS=4 GROUP=128 TOKENS="${TOKENS:-131072}" >"$dir/log" 2>&1 || {
     tail "$dir/log"
     exit 1

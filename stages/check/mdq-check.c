@@ -9,12 +9,14 @@
 
 #include "check_stream.h" /* the check */
 #include "mdq_cli.h"
+#include "mdq_output.h"
 
 struct opts {
     struct mdq_cli cli;
     struct mdq_strings inputs;
     bool quick;
     long long most;
+    FILE *out; /* standard output, or memory that goes into -o FILE when all is checked */
 };
 
 enum { KEY_QUICK = 1, KEY_MOST };
@@ -38,6 +40,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 struct printing {
+    FILE *out;
     const char *name;
     long long lines, most;
 };
@@ -46,35 +49,34 @@ static void report(void *arg, enum check_reason reason, const char *where, const
 {
     struct printing *p = arg;
     if (p->lines++ < p->most)
-        printf("%s: %s: %s [%s]\n", p->name, where, why, check_reason_name(reason));
+        fprintf(p->out, "%s: %s: %s [%s]\n", p->name, where, why, check_reason_name(reason));
 }
 
 /* *verdict stays as it is when all is right; MDQ_E_IO: cut short and otherwise right; MDQ_E_DATA. */
 static enum mdq_err check_one(const struct opts *o, const char *path, enum mdq_err *verdict)
 {
-    struct printing p = {.name = strcmp(path, "-") == 0 ? "standard input" : path, .most = o->most};
+    struct printing p = {.out = o->out, .name = strcmp(path, "-") == 0 ? "standard input" : path, .most = o->most};
     struct check_result r;
     MDQ_TRY(check_stream(path, o->quick, report, &p, &r));
     if (p.lines > p.most)
-        printf("%s: and %lld more\n", p.name, p.lines - p.most);
+        fprintf(o->out, "%s: and %lld more\n", p.name, p.lines - p.most);
     if (r.reasons == 0) {
         if (o->cli.verbosity >= 0)
-            printf("%s: ok: %lld records, %llu bytes in %llu\n", p.name, r.records, (unsigned long long)r.decoded,
+            fprintf(o->out, "%s: ok: %lld records, %llu bytes in %llu\n", p.name, r.records, (unsigned long long)r.decoded,
                    (unsigned long long)r.packed);
         return MDQ_OK;
     }
-    printf("%s: bad (0x%x):", p.name, r.reasons);
+    fprintf(o->out, "%s: bad (0x%x):", p.name, r.reasons);
     for (unsigned bit = 1; bit <= r.reasons; bit <<= 1)
         if (r.reasons & bit)
-            printf(" %s", check_reason_name((enum check_reason)bit));
-    printf("\n");
+            fprintf(o->out, " %s", check_reason_name((enum check_reason)bit));
+    fprintf(o->out, "\n");
     *verdict = r.reasons == CHECK_TRUNCATED ? MDQ_E_IO : MDQ_E_DATA;
     return MDQ_OK;
 }
 
-static enum mdq_err run(void *arg)
+static enum mdq_err check_all(struct opts *o, enum mdq_err *verdict, int *bad_streams)
 {
-    struct opts *o = arg;
     enum mdq_err err = MDQ_OK, worst = MDQ_OK;
     int bad = 0;
     if (o->inputs.n == 0)
@@ -85,9 +87,40 @@ static enum mdq_err run(void *arg)
         bad += one != MDQ_OK;
         worst = worst == MDQ_E_DATA || one == MDQ_OK ? worst : one;
     }
-    if (!err && worst)
+    *verdict = worst;
+    *bad_streams = bad;
+    return err;
+}
+
+static enum mdq_err run(void *arg)
+{
+    struct opts *o = arg;
+    struct mdq_output *file = NULL;
+    char *text = NULL;
+    size_t size = 0;
+    enum mdq_err worst = MDQ_OK, err = MDQ_OK;
+    int bad = 0;
+    o->out = stdout;
+    if (o->cli.output) {
+        MDQ_GOTO(err, mdq_output_open(&file, o->cli.output, false), out);
+        if (!(o->out = open_memstream(&text, &size))) {
+            err = mdq_fail_nomem("report", 0);
+            goto out;
+        }
+    }
+    err = check_all(o, &worst, &bad);
+    if (o->out != stdout && fclose(o->out) != 0 && err == MDQ_OK)
+        err = mdq_fail_nomem("report", size);
+    if (err == MDQ_OK && file)
+        err = mdq_output_write(file, text, size);
+    if (err == MDQ_OK && file)
+        err = mdq_output_commit(&file);
+    if (err == MDQ_OK && worst)
         err = mdq_fail(worst, "%d of %d streams %s", bad, o->inputs.n,
                        worst == MDQ_E_IO ? "cut short" : "not as they should be");
+out:
+    mdq_output_abort(&file);
+    free(text);
     mdq_strings_free(&o->inputs);
     return err;
 }
@@ -99,6 +132,7 @@ static const struct mdq_program program = {
            "Each stream is checked by itself. Exit status: 0 all are right, 1 at least one is wrong, 3 none is wrong but "
            "at least one is cut short. e.g.:\n"
            "  mdq-check --quick work/*/*.mdq",
+    .grants = MDQ_CLI_OUTPUT,
     .options = options,
     .parse = parse,
 };

@@ -153,7 +153,6 @@ struct mdq_writer_options {
     int level;   /* zstd; MDQ_LEVEL_DEFAULT: the measured default */
     int threads; /* encoding; 0: all of OpenMP's */
     bool thin;   /* drop the keys that a record had when it was read */
-    bool ordered; /* no effect: records out of canonical order are always refused */
 };
 /* Path NULL or "-": standard output (a terminal is refused). The header is written at once. Does not take `h`. */
 enum mdq_err mdq_writer_open(struct mdq_writer **out, const char *path, const struct mdq_header *h,

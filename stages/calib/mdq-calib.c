@@ -162,7 +162,7 @@ static enum mdq_err open_output(const struct state *s, const char *path, const c
                                 const struct mdq_header *quantized, struct mdq_writer **out)
 {
     struct mdq_header *h = NULL;
-    const struct mdq_writer_options wo = {.level = s->o->cli.level, .threads = s->o->cli.jobs, .ordered = true};
+    const struct mdq_writer_options wo = {.level = s->o->cli.level, .threads = s->o->cli.jobs};
     const struct calib_origin origin = {.calib = s->calib,
                                         .before = s->sequential ? mdq_reader_header(s->acts_in) : NULL,
                                         .quantized = quantized,

@@ -173,7 +173,7 @@ static enum mdq_err init(struct state *s)
         weights += (double)mdq_header_layer(h, i)->rows * (double)mdq_header_layer(h, i)->cols;
     if (o->report)
         MDQ_TRY(mdq_output_open(&s->report, o->report, false));
-    struct mdq_writer_options w = {.level = o->cli.level, .thin = o->cli.thin, .ordered = true};
+    struct mdq_writer_options w = {.level = o->cli.level, .thin = o->cli.thin};
     MDQ_TRY(mdq_writer_open(&s->out, o->cli.output, s->head, &w));
     mdq_progress_start("quantizing", weights / 1e6, "M weights");
     return MDQ_OK;

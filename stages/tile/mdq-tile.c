@@ -179,7 +179,7 @@ static enum mdq_err write_stream(struct state *s)
         MDQ_TRY(find_weights(s, mdq_header_layer(s->header, i), &t));
         total += (double)t->bytes;
     }
-    const struct mdq_writer_options wopts = {.level = s->opts->cli.level, .threads = s->opts->cli.jobs, .ordered = true};
+    const struct mdq_writer_options wopts = {.level = s->opts->cli.level, .threads = s->opts->cli.jobs};
     MDQ_TRY(mdq_writer_open(&s->out, s->opts->cli.output, s->header, &wopts));
     mdq_progress_start("tiles", total / 1e6, "MB");
     for (int i = 0; i < n; i++) {

@@ -152,8 +152,9 @@ $(foreach p,$(prog_src),$(eval $(call manpage,$(p))))
 ## deps: install what is missing (libraries, test tools); does nothing when all is there
 ## units: the unit test programs, built and not run
 units: $(UNITS)
-## tools: the small programs of examples/ and tests/, and the fault shims
+## tools: the small programs of examples/ and tests/, in build/tools, and the fault shims
 tools: $(TOOLS) $(SHIMS)
+	$(if $(SANITIZE),,$(Q)ln -sfn $(notdir $(BUILD)) build/tools)
 	$(if $(SANITIZE),,$(Q)[ "$$(readlink build/tools)" = $(notdir $(BUILD)) ] || ln -sfn $(notdir $(BUILD)) build/tools)
 ## fuzzers: the fuzz harnesses, built and not run
 fuzzers: $(FUZZERS)

@@ -3,6 +3,8 @@
  *
  *   bench-gptq [-j N] [SIZE]     SIZE x SIZE layer, 4 bits, groups of 128 (default 4096)
  *
+ * Then the program mdq-gptq (in $MDQ_BIN, else bin/) quantizes that layer from a real stream, for its peak memory.
+ *
  * Times are the least of several runs. On a machine with other work, -j 1 counts processor time and is the one to
  * trust; with more threads it is wall-clock time.
  */
@@ -11,11 +13,18 @@
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "gptq_core.h"
+#include "hessian.h"
+#include "mdq.h"
 #include "mdq_blas.h"
 #include "mdq_linalg.h"
+#include "mdq_tiling.h"
 
 struct opts {
     struct mdq_cli cli;
@@ -128,6 +137,121 @@ static enum mdq_err bench_gptq(int64_t n, int threads, double rate, const float 
     return MDQ_OK;
 }
 
+static const char layer[] = "model.layers.0.self_attn.q_proj.weight";
+
+static enum mdq_err write_tiles(const char *path, const struct mdq_header *h, int64_t n, const float *w)
+{
+    struct mdq_writer *out;
+    struct mdq_record *rec = mdq_record_new(&(struct mdq_id){.tensor = layer, .kind = "layer"});
+    uint16_t *tile = mdq_alloc(MDQ_TILE * MDQ_TILE, sizeof *tile, "tile");
+    int64_t parts = mdq_tiling_parts(n, MDQ_TILE);
+    if (!rec || !tile)
+        return MDQ_E_INTERNAL;
+    MDQ_TRY(mdq_writer_open(&out, path, h, &(struct mdq_writer_options){.level = MDQ_LEVEL_DEFAULT}));
+    MDQ_TRY(mdq_record_set_str(rec, "dtype", "bf16"));
+    MDQ_TRY(mdq_writer_put(out, rec));
+    mdq_record_free(&rec);
+    for (int64_t j = 0; j < parts; j++)
+        for (int64_t i = 0; i < parts; i++) {
+            int64_t rows = mdq_tiling_length(n, parts, i), cols = mdq_tiling_length(n, parts, j);
+            const float *from = w + mdq_tiling_first(n, parts, i) * n + mdq_tiling_first(n, parts, j);
+            for (int64_t r = 0; r < rows; r++)
+                for (int64_t c = 0; c < cols; c++)
+                    tile[r * cols + c] = mdq_f32_to_bf16(from[r * n + c]);
+            struct mdq_array a = {.dtype = MDQ_BF16, .ndim = 2, .shape = {rows, cols}, .data = tile,
+                                  .bytes = (size_t)(rows * cols) * 2};
+            if (!(rec = mdq_record_new(&(struct mdq_id){.tensor = layer, .kind = "tile", .row = i, .col = j})))
+                return MDQ_E_INTERNAL;
+            MDQ_TRY(mdq_record_set_array(rec, "w", &a));
+            MDQ_TRY(mdq_writer_put(out, rec));
+            mdq_record_free(&rec);
+        }
+    free(tile);
+    return mdq_writer_finish(&out);
+}
+
+static enum mdq_err write_hessian(const char *path, const struct mdq_header *h, int64_t n, const float *hessian)
+{
+    int64_t most = hessian_panel_rows(n); /* as mdq-calib writes them */
+    struct mdq_writer *out;
+    float *panel = mdq_alloc((size_t)n * (size_t)most, sizeof *panel, "panel");
+    char *sharing = mdq_asprintf("[\"%s\"]", layer);
+    if (!panel || !sharing)
+        return MDQ_E_INTERNAL;
+    MDQ_TRY(mdq_writer_open(&out, path, h, &(struct mdq_writer_options){.level = MDQ_LEVEL_DEFAULT}));
+    for (int64_t first = 0; first < n; first += most) {
+        int64_t rows = first + most < n ? most : n - first, width = first + rows;
+        for (int64_t r = 0; r < rows; r++)
+            memcpy(panel + r * width, hessian + (first + r) * n, (size_t)width * sizeof *panel);
+        struct mdq_array a = {.dtype = MDQ_F32, .ndim = 2, .shape = {rows, width}, .data = panel,
+                              .bytes = (size_t)(rows * width) * sizeof *panel};
+        struct mdq_record *rec = mdq_record_new(&(struct mdq_id){.tensor = layer, .kind = "hessian", .row = first / most});
+        if (!rec)
+            return MDQ_E_INTERNAL;
+        MDQ_TRY(mdq_record_set_array(rec, "h", &a));
+        MDQ_TRY(mdq_record_set_int(rec, "first", first));
+        MDQ_TRY(mdq_record_set_int(rec, "dim", n));
+        MDQ_TRY(mdq_record_set_int(rec, "count", 2 * n));
+        MDQ_TRY(mdq_record_set_json(rec, "for", sharing));
+        MDQ_TRY(mdq_writer_put(out, rec));
+        mdq_record_free(&rec);
+    }
+    free(panel);
+    free(sharing);
+    return mdq_writer_finish(&out);
+}
+
+/* The program on real streams; peak resident memory against weights and H in float32. */
+static enum mdq_err bench_program(int64_t n, int threads, const float *w, const float *hessian)
+{
+    char dir[] = "/tmp/bench-gptq-XXXXXX", tiles[64], stats[64], jobs[16];
+    struct mdq_layer_entry e = {.tensor = layer, .rows = n, .cols = n, .tile_rows = mdq_tiling_parts(n, MDQ_TILE),
+                                .tile_cols = mdq_tiling_parts(n, MDQ_TILE)};
+    struct mdq_header *h[2] = {NULL, NULL};
+    const char *bin = getenv("MDQ_BIN");
+    char *program = mdq_asprintf("%s/mdq-gptq", bin ? bin : "bin");
+    if (!program || !mkdtemp(dir))
+        return mdq_fail_errno(MDQ_E_IO, "%s: cannot create", dir);
+    snprintf(tiles, sizeof tiles, "%s/tiles.mdq", dir);
+    snprintf(stats, sizeof stats, "%s/stats.mdq", dir);
+    snprintf(jobs, sizeof jobs, "-j%d", threads);
+    for (int i = 0; i < 2; i++)
+        MDQ_TRY(mdq_header_new(&h[i], "0123456789abcdef0123456789abcdef", &e, 1));
+    MDQ_TRY(mdq_header_add_kind(h[0], "layer"));
+    MDQ_TRY(mdq_header_add_kind(h[0], "tile"));
+    MDQ_TRY(mdq_header_add_kind(h[1], "hessian"));
+    enum mdq_err err = write_tiles(tiles, h[0], n, w);
+    if (err == MDQ_OK)
+        err = write_hessian(stats, h[1], n, hessian);
+    double t = now(0);
+    pid_t child = err == MDQ_OK ? fork() : -1;
+    if (child == 0) {
+        execl(program, "mdq-gptq", "-q", jobs, "--bits", "4", "--group", n % 128 ? "row" : "128", "--sym", "--stats", stats,
+              tiles, "-o", "/dev/null", (char *)NULL);
+        _exit(127);
+    }
+    int status = 1;
+    struct rusage usage = {0};
+    if (child > 0)
+        wait4(child, &status, 0, &usage);
+    t = now(0) - t;
+    unlink(tiles);
+    unlink(stats);
+    rmdir(dir);
+    if (err == MDQ_OK && status != 0)
+        err = mdq_fail(MDQ_E_INTERNAL, "%s: failed (set MDQ_BIN to where the programs are)", program);
+    double cpu = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                 1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+    double peak = (double)usage.ru_maxrss * 1024, own = 8.0 * (double)n * (double)n;
+    if (err == MDQ_OK)
+        printf("mdq-gptq on a bfloat16 stream: %.2f s (%.2f s of processor), peak memory %.0f MiB = %.2f x (weights + H in "
+               "float32) (3 or less)\n", t, cpu, peak / 0x1p20, peak / own);
+    mdq_header_free(&h[0]);
+    mdq_header_free(&h[1]);
+    free(program);
+    return err;
+}
+
 static enum mdq_err run(void *opts)
 {
     const struct opts *o = opts;
@@ -158,6 +282,8 @@ static enum mdq_err run(void *opts)
         for (int64_t j = 0; j < i; j++)
             h[j * n + i] = h[i * n + j];
     err = bench_gptq(n, threads, rate, w, h);
+    if (err == MDQ_OK)
+        err = bench_program(n, threads, w, h);
 done:
     free(x);
     free(w);

@@ -17,7 +17,8 @@ enum mdq_err gptq_hessians_open(struct gptq_hessians **out, const char *path, co
     struct gptq_hessians *s = *out = mdq_calloc(1, sizeof *s, "statistics");
     if (!s || !(s->path = mdq_strdup(path)))
         return MDQ_E_INTERNAL;
-    MDQ_TRY(mdq_reader_open(&s->in, &s->path, 1, NULL));
+    /* panels are large and each thread would hold some: one is enough beside the work on a layer */
+    MDQ_TRY(mdq_reader_open(&s->in, &s->path, 1, &(struct mdq_reader_options){.threads = 1}));
     const struct mdq_header *h = mdq_reader_header(s->in);
     if (strcmp(mdq_header_model(h), mdq_header_model(tiles)) != 0)
         return mdq_fail(MDQ_E_DATA, "%s: statistics of model %s, but the tiles are of model %s", path,
@@ -150,12 +151,17 @@ done:
     return err;
 }
 
+bool gptq_hessians_covers(const struct gptq_hessians *s, const char *tensor)
+{
+    return s->sharing && shares(s->sharing, tensor);
+}
+
 enum mdq_err gptq_hessians_find(struct gptq_hessians *s, const struct mdq_layer_entry *layer,
                                 const struct gptq_hessian **h, bool *fresh)
 {
     *fresh = false;
     *h = &s->now;
-    if (s->sharing && shares(s->sharing, layer->tensor))
+    if (gptq_hessians_covers(s, layer->tensor))
         return s->now.n == layer->cols
                    ? MDQ_OK
                    : mdq_fail(MDQ_E_DATA, "%s: Hessian of %lld inputs is said to be for layer %s of %lld columns",

@@ -17,6 +17,8 @@ struct gptq_hessians;
 /* Opens the stream at `path`; it must be about the model of `tiles`, with Hessian records. */
 enum mdq_err gptq_hessians_open(struct gptq_hessians **out, const char *path, const struct mdq_header *tiles);
 const struct mdq_header *gptq_hessians_header(const struct gptq_hessians *s);
+/* Whether the Hessian at hand is that of the tensor's input too. */
+bool gptq_hessians_covers(const struct gptq_hessians *s, const char *tensor);
 /*
  * *h = the Hessian of the input of `layer`, valid until the next call that loads another; *fresh tells whether it is
  * another than the last one (layers that share an input get the same one). Layers must be asked for in the order of

@@ -231,6 +231,8 @@ static enum mdq_err quantize(struct state *s, struct quant_grid *g, struct gptq_
         mdq_log(MDQ_LOG_WARNING, "%s: %lld scales are too small for %s and took its smallest value", r->tensor,
                 (long long)g->bumped, scale_names[o->scale]);
     if (s->stats) {
+        if (!gptq_hessians_covers(s->stats, r->tensor))
+            gptq_factor_free(&s->factor); /* before the next H needs the room */
         MDQ_TRY(gptq_hessians_find(s->stats, &l->entry, &h, &fresh));
         r->has_hessian = true;
         r->tokens = h->count;

@@ -152,7 +152,8 @@ static double block_flops(const struct bench *b)
 static enum mdq_err forward(struct bench *b, bool keep)
 {
     for (int i = 0; i < b->c.layers; i++)
-        MDQ_TRY(mdq_block_forward(&b->c, &b->blocks[i], i, &b->rotary, b->x, b->windows, b->ctx, b->ws[i], keep, NULL, NULL));
+        MDQ_TRY(mdq_block_forward(&b->c, &b->blocks[i], i, &b->rotary, b->x, b->windows, b->ctx,
+                                  b->ws[keep ? i : 0], keep, NULL, NULL));
     return MDQ_OK;
 }
 

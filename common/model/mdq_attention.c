@@ -15,24 +15,11 @@
 
 enum {
     QUERIES = 64,
-    SMALL_PRODUCT = 1000000, /* m n k up to which OpenBLAS's small kernels serve */
 };
 
 static inline int64_t stride_of(int ctx)
 {
     return (ctx + 15) / 16 * 16 + 16; /* no power of two: its columns would share a few cache sets */
-}
-
-/* dst [n, rows] (stride ldd) = src [rows, n] (stride lds) transposed. */
-static void transpose(int rows, int n, const float *src, int64_t lds, float *dst, int64_t ldd)
-{
-    for (int i0 = 0; i0 < rows; i0 += 16)
-        for (int j0 = 0; j0 < n; j0 += 16) {
-            int ni = rows - i0 < 16 ? rows - i0 : 16, nj = n - j0 < 16 ? n - j0 : 16;
-            for (int j = 0; j < nj; j++)
-                for (int i = 0; i < ni; i++)
-                    dst[(j0 + j) * ldd + i0 + i] = src[(i0 + i) * lds + j0 + j];
-        }
 }
 
 /* What one thread works on: one head of one window. All matrices [ctx, head_dim] unless said otherwise. */
@@ -60,7 +47,7 @@ static inline int first_key(const struct head *h, int i)
 
 static inline int key_chunk(int n, int dim)
 {
-    int c = SMALL_PRODUCT / (n * dim) / 16 * 16;
+    int c = MDQ_SMALL_PRODUCT / (n * dim) / 16 * 16;
     return c < 32 ? 32 : c;
 }
 
@@ -159,7 +146,7 @@ enum mdq_err mdq_attention_forward(const struct mdq_config *c, int window, struc
     for (int64_t u = 0; u < units; u++) {
         int64_t b = u % blocks, kv = u / blocks % c->kv_heads, w = u / blocks / c->kv_heads;
         int i0 = (int)b * QUERIES, n = ctx - i0 < QUERIES ? ctx - i0 : QUERIES;
-        transpose(n, c->head_dim, ws->qkv.p + (w * ctx + i0) * ws->qkv_dim + ws->q_dim + kv * c->head_dim, ws->qkv_dim,
+        mdq_transpose(n, c->head_dim, ws->qkv.p + (w * ctx + i0) * ws->qkv_dim + ws->q_dim + kv * c->head_dim, ws->qkv_dim,
                   ws->kt.p + (w * c->kv_heads + kv) * c->head_dim * ld + i0, ld);
     }
     units = (int64_t)windows * c->heads * blocks;
@@ -223,7 +210,7 @@ enum mdq_err mdq_attention_backward(const struct mdq_config *c, int window, stru
         struct scratch t = {s, s + QUERIES * ld, s + rows, s + rows + (size_t)dim * ld,
                             s + rows + (size_t)dim * ld + matrix};
         struct head h = head_of(c, window, ws, ctx, w, kv * group);
-        transpose(ctx, dim, h.v, h.ld_qkv, t.vt, h.ld_s);
+        mdq_transpose(ctx, dim, h.v, h.ld_qkv, t.vt, h.ld_s);
         memset(t.dk, 0, 2 * matrix * sizeof *t.dk);
         for (int r = 0; r < group; r++) {
             h = head_of(c, window, ws, ctx, w, kv * group + r);

@@ -23,18 +23,32 @@ struct pass {
     mdq_logits_each *each;
     void *arg;
     struct mdq_rows rows;
+    float *panels; /* of the head, or NULL */
 };
 
 static struct mdq_rows head_rows(const struct mdq_config *c, int64_t tokens)
 {
     struct mdq_rows r = mdq_rows_of(c, tokens);
     if (c->vocab > SMALL_VOCAB)
-        r.small = false;
+        r.small = r.tiles = false;
     if (!r.small) {
         r.block = LOGITS_FLOATS / c->vocab / MDQ_SUM_ROWS * MDQ_SUM_ROWS;
         r.block = r.block < MDQ_SUM_ROWS ? MDQ_SUM_ROWS : r.block > 2048 ? 2048 : r.block;
     }
     return r;
+}
+
+/* The head in panels, where that serves. Released by the caller. */
+static enum mdq_err fill_panels(struct pass *p)
+{
+    int64_t vocab = p->c->vocab, hidden = p->c->hidden;
+    if (!p->rows.tiles)
+        return MDQ_OK;
+    p->panels = mdq_alloc_aligned(mdq_panels_floats(vocab, hidden, true), sizeof *p->panels, "head");
+    if (!p->panels)
+        return MDQ_E_INTERNAL;
+    mdq_panels_fill(vocab, hidden, p->o->head, true, p->panels);
+    return MDQ_OK;
 }
 
 /* p = exp(l - max l) in place; returns -ln softmax(l)[target] and the sum of p. */
@@ -52,7 +66,7 @@ static bool logits(const struct pass *p, int64_t t, int64_t n, float *h, float *
 {
     int hidden = p->c->hidden, vocab = p->c->vocab;
     bool finite = mdq_rmsnorm(n, hidden, p->x + t * hidden, hidden, p->o->norm, p->c->rms_eps, h, hidden, rstd);
-    mdq_rows_linear(&p->rows, h, hidden, p->o->head, NULL, n, hidden, vocab, false, l, vocab);
+    mdq_rows_linear(&p->rows, h, hidden, p->o->head, p->panels, NULL, n, hidden, vocab, false, l, vocab);
     return finite;
 }
 
@@ -90,7 +104,7 @@ static enum mdq_err not_finite(void)
 enum mdq_err mdq_head_forward(const struct mdq_config *c, const struct mdq_outer *o, const float *x, int64_t tokens,
                               const int32_t *targets, double *nll, mdq_logits_each *each, void *arg)
 {
-    struct pass p = {c, o, x, targets, nll, each, arg, head_rows(c, tokens)};
+    struct pass p = {c, o, x, targets, nll, each, arg, head_rows(c, tokens), NULL};
     mdq_one_blas_thread();
     if (nll)
         MDQ_TRY(check_targets(c, targets, tokens));
@@ -98,8 +112,10 @@ enum mdq_err mdq_head_forward(const struct mdq_config *c, const struct mdq_outer
     size_t threads = p.rows.small ? (size_t)omp_get_max_threads() : 1, each_h = (size_t)(block * c->hidden + 15) / 16 * 16,
            stride = each_h + (size_t)(block * c->vocab + 15) / 16 * 16;
     float *scratch = mdq_alloc_aligned(threads * stride, sizeof *scratch, "logits");
-    if (!scratch)
+    if (!scratch || fill_panels(&p) != MDQ_OK) {
+        free(scratch);
         return MDQ_E_INTERNAL;
+    }
     bool finite = true;
 #pragma omp parallel for schedule(dynamic, 1) if (p.rows.small) reduction(&& : finite)
     for (int64_t t = 0; t < tokens; t += block) {
@@ -107,6 +123,7 @@ enum mdq_err mdq_head_forward(const struct mdq_config *c, const struct mdq_outer
         finite = forward_rows(&p, t, tokens - t < block ? tokens - t : block, h, h + each_h) && finite;
     }
     free(scratch);
+    free(p.panels);
     return finite ? MDQ_OK : not_finite();
 }
 
@@ -144,7 +161,7 @@ static bool backward_rows(const struct pass *p, int64_t t, int64_t n, float weig
         if (p->targets[t + i] >= 0)
             l[p->targets[t + i]] -= weight;
     }
-    mdq_rows_gemm(&p->rows, 0, 0, n, hidden, vocab, 1, s->l, vocab, p->o->head, hidden, 0, dx, hidden);
+    mdq_rows_linear_back(&p->rows, s->l, vocab, p->o->head, NULL, n, vocab, hidden, false, dx);
 #pragma omp parallel for schedule(static) if (!p->rows.small)
     for (int64_t i = 0; i < n; i += MDQ_SUM_ROWS)
         mdq_rmsnorm_backward(n - i < MDQ_SUM_ROWS ? n - i : MDQ_SUM_ROWS, hidden, p->x + (t + i) * hidden, hidden, p->o->norm,
@@ -174,7 +191,7 @@ enum mdq_err mdq_head_backward(const struct mdq_config *c, const struct mdq_oute
                         .nll = mdq_alloc(n, sizeof *s.nll, "head gradients")};
     float *d_head = c->tied ? g->embedding : g->head;
     bool finite = s.h && s.l && s.rstd && s.partial && s.nll;
-    if (!finite) {
+    if (!finite || fill_panels(&p) != MDQ_OK) {
         stretch_free(&s);
         return MDQ_E_INTERNAL;
     }
@@ -196,6 +213,7 @@ enum mdq_err mdq_head_backward(const struct mdq_config *c, const struct mdq_oute
             mdq_gemm(1, 0, vocab, hidden, m, 1, s.l, vocab, s.h, hidden, 1, d_head, hidden);
     }
     stretch_free(&s);
+    free(p.panels);
     return finite ? MDQ_OK : not_finite();
 }
 

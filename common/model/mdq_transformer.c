@@ -1,4 +1,5 @@
 /* The forward pass of one block, and the embedding. The head is in mdq_head.c, attention in mdq_attention.c. */
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,7 +26,7 @@ void mdq_workspace_free(struct mdq_workspace **w)
         return;
     struct mdq_buffer *all[] = {&ws->x_in,  &ws->h1,  &ws->qkv,    &ws->raw, &ws->o,   &ws->x_mid, &ws->h2,
                                 &ws->gu,    &ws->act, &ws->rstd1,  &ws->rstd2, &ws->lse, &ws->kt,   &ws->d_o,
-                                &ws->d_h,   &ws->d_act, &ws->partial, &ws->thread};
+                                &ws->d_h,   &ws->d_act, &ws->partial, &ws->panels, &ws->back_panels, &ws->thread};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]->p);
     free(ws);
@@ -39,14 +40,43 @@ struct pass {
     const struct mdq_rotary *rotary;
     struct mdq_workspace *ws;
     struct mdq_rows rows;
+    const float *panels[MDQ_LINEARS]; /* NULL: the weights as they are */
     int ctx;
     bool keep;
+    bool slots; /* nobody looks at the MLP's activations later: each thread uses the same rows, in its cache, again */
 };
+
+static void linear(const struct pass *p, enum mdq_linear l, int64_t n, const float *x, bool add, float *y, int64_t ldy)
+{
+    int64_t out, in;
+    mdq_linear_shape(p->c, l, &out, &in);
+    mdq_rows_linear(&p->rows, x, in, p->b->linear[l], p->panels[l], p->b->bias[l], n, in, out, add, y, ldy);
+}
+
+static enum mdq_err fill_panels(struct pass *p)
+{
+    size_t at[MDQ_LINEARS + 1] = {0};
+    for (int l = 0; l < MDQ_LINEARS; l++) {
+        int64_t out, in;
+        mdq_linear_shape(p->c, (enum mdq_linear)l, &out, &in);
+        at[l + 1] = at[l] + mdq_panels_floats(out, in, true);
+    }
+    MDQ_TRY(mdq_buffer_reserve(&p->ws->panels, at[MDQ_LINEARS]));
+    for (int l = 0; l < MDQ_LINEARS; l++) {
+        int64_t out, in;
+        mdq_linear_shape(p->c, (enum mdq_linear)l, &out, &in);
+        mdq_panels_fill(out, in, p->b->linear[l], true, p->ws->panels.p + at[l]);
+        p->panels[l] = p->ws->panels.p + at[l];
+    }
+    return MDQ_OK;
+}
 
 static enum mdq_err reserve(const struct pass *p, size_t tokens, size_t panel)
 {
     struct mdq_workspace *ws = p->ws;
     size_t hidden = (size_t)p->c->hidden, inner = (size_t)p->c->intermediate;
+    if (p->slots)
+        panel = (size_t)p->rows.block * (size_t)omp_get_max_threads();
     MDQ_TRY(mdq_buffer_reserve(&ws->h1, tokens * hidden));
     MDQ_TRY(mdq_buffer_reserve(&ws->qkv, tokens * (size_t)ws->qkv_dim));
     MDQ_TRY(mdq_buffer_reserve(&ws->o, tokens * (size_t)ws->q_dim));
@@ -78,9 +108,8 @@ static bool project(const struct pass *p, const float *x, int64_t t0, int64_t n)
                               p->keep ? ws->rstd1.p + t0 : NULL);
     int64_t column = 0;
     for (int l = MDQ_Q_PROJ; l <= MDQ_V_PROJ; l++) {
-        int out = l == MDQ_Q_PROJ ? ws->q_dim : ws->kv_dim;
-        mdq_rows_linear(&p->rows, h1, hidden, b->linear[l], b->bias[l], n, hidden, out, false, qkv + column, ws->qkv_dim);
-        column += out;
+        linear(p, (enum mdq_linear)l, n, h1, false, qkv + column, ws->qkv_dim);
+        column += l == MDQ_Q_PROJ ? ws->q_dim : ws->kv_dim;
     }
 #pragma omp parallel for schedule(static) if (!p->rows.small)
     for (int64_t i = 0; i < n; i++) {
@@ -99,7 +128,13 @@ static bool project(const struct pass *p, const float *x, int64_t t0, int64_t n)
     return finite;
 }
 
-/* Output projection, norm, gate and up of rows [t0, t0 + n) of the batch; m0: where they go in the panel's buffers. */
+/* Where the activations of the panel's row r go in the MLP's buffers. */
+static int64_t mlp_row(const struct pass *p, int64_t r)
+{
+    return p->slots ? p->rows.block * omp_get_thread_num() : r;
+}
+
+/* Output projection, norm, gate and up of rows [t0, t0 + n) of the batch; m0: their row in the MLP's buffers. */
 static bool middle(const struct pass *p, float *x, int64_t t0, int64_t m0, int64_t n)
 {
     const struct mdq_config *c = p->c;
@@ -107,16 +142,13 @@ static bool middle(const struct pass *p, float *x, int64_t t0, int64_t m0, int64
     struct mdq_workspace *ws = p->ws;
     int hidden = c->hidden, inner = c->intermediate;
     float *xt = x + t0 * hidden, *h2 = ws->h2.p + m0 * hidden, *gu = ws->gu.p + m0 * 2 * inner;
-    mdq_rows_linear(&p->rows, ws->o.p + t0 * ws->q_dim, ws->q_dim, b->linear[MDQ_O_PROJ], b->bias[MDQ_O_PROJ], n,
-                    ws->q_dim, hidden, true, xt, hidden);
+    linear(p, MDQ_O_PROJ, n, ws->o.p + t0 * ws->q_dim, true, xt, hidden);
     if (p->keep)
         memcpy(ws->x_mid.p + t0 * hidden, xt, (size_t)(n * hidden) * sizeof *xt);
     bool finite = mdq_rmsnorm(n, hidden, xt, hidden, b->mlp_norm, c->rms_eps, h2, hidden,
                               p->keep ? ws->rstd2.p + t0 : NULL);
-    mdq_rows_linear(&p->rows, h2, hidden, b->linear[MDQ_GATE_PROJ], b->bias[MDQ_GATE_PROJ], n, hidden, inner, false, gu,
-                    2 * inner);
-    mdq_rows_linear(&p->rows, h2, hidden, b->linear[MDQ_UP_PROJ], b->bias[MDQ_UP_PROJ], n, hidden, inner, false,
-                    gu + inner, 2 * inner);
+    linear(p, MDQ_GATE_PROJ, n, h2, false, gu, 2 * inner);
+    linear(p, MDQ_UP_PROJ, n, h2, false, gu + inner, 2 * inner);
     mdq_swiglu(n, inner, gu, ws->act.p + m0 * inner);
     return finite;
 }
@@ -125,8 +157,7 @@ static bool down(const struct pass *p, float *x, int64_t t0, int64_t m0, int64_t
 {
     int hidden = p->c->hidden, inner = p->c->intermediate;
     float *xt = x + t0 * hidden;
-    mdq_rows_linear(&p->rows, p->ws->act.p + m0 * inner, inner, p->b->linear[MDQ_DOWN_PROJ], p->b->bias[MDQ_DOWN_PROJ],
-                    n, inner, hidden, true, xt, hidden);
+    linear(p, MDQ_DOWN_PROJ, n, p->ws->act.p + m0 * inner, true, xt, hidden);
     return mdq_all_finite(n * hidden, xt);
 }
 
@@ -144,10 +175,10 @@ static enum mdq_err mlp_panel(const struct pass *p, int block_index, float *x, i
     bool mid_finite = true, out_finite = true;
 #pragma omp parallel for schedule(dynamic, 1) if (p->rows.small) reduction(&& : mid_finite, out_finite)
     for (int64_t r = 0; r < tokens; r += block) {
-        int64_t n = tokens - r < block ? tokens - r : block;
-        mid_finite = middle(p, x, t0 + r, r, n) && mid_finite;
+        int64_t n = tokens - r < block ? tokens - r : block, m0 = mlp_row(p, r);
+        mid_finite = middle(p, x, t0 + r, m0, n) && mid_finite;
         if (!capture)
-            out_finite = down(p, x, t0 + r, r, n) && out_finite;
+            out_finite = down(p, x, t0 + r, m0, n) && out_finite;
     }
     if (!mid_finite)
         return not_finite(block_index, "attention output");
@@ -196,7 +227,10 @@ enum mdq_err mdq_block_forward(const struct mdq_config *c, const struct mdq_bloc
                         block_index, windows, ctx, r->ctx, 2 * r->half);
     struct pass p = {.c = c, .b = b, .rotary = r, .ws = ws, .ctx = ctx, .keep = keep};
     p.rows = mdq_rows_of(c, (int64_t)windows * ctx);
+    p.slots = p.rows.small && !keep && !capture;
     mdq_one_blas_thread();
+    if (p.rows.tiles)
+        MDQ_TRY(fill_panels(&p));
     int batch = windows;
     if (!keep) {
         batch = (p.rows.small ? BATCH_SMALL : BATCH_LARGE) / ctx;

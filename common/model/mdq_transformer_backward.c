@@ -3,6 +3,7 @@
  * x_mid that of the middle of the block, qkv that of q, k, v. Gradients of weights are sums over all tokens and come
  * last, as one list of tiles, so that threads are busy however small the matrices are.
  */
+#include <omp.h>
 #include <string.h>
 
 #include <cblas.h>
@@ -21,6 +22,7 @@ struct pass {
     const struct mdq_rotary *rotary;
     struct mdq_workspace *ws;
     struct mdq_rows rows;
+    const float *panels[MDQ_LINEARS];
     struct sums at;
     int ctx;
     float *dx;
@@ -62,7 +64,7 @@ static void add_sums(const struct pass *p, int64_t rows, int at, int64_t n, floa
         mdq_column_sums(rows, (int)n, p->ws->partial.p + at, p->at.stride, grad);
 }
 
-/* The norm's gradient for rows [t0, t0 + n): dx = add + back(dy), dw into the sums. */
+/* The norm's gradient for rows [t0, t0 + n): dx = add + back(dy), dw into the sums. dy: of these rows only. */
 static void norm_backward(const struct pass *p, int64_t t0, int64_t n, const float *x, const float *w, const float *rstd,
                           const float *dy, const float *add, float *dx, int at)
 {
@@ -70,7 +72,7 @@ static void norm_backward(const struct pass *p, int64_t t0, int64_t n, const flo
 #pragma omp parallel for schedule(static) if (!p->rows.small)
     for (int64_t r = t0; r < t0 + n; r += MDQ_SUM_ROWS) {
         int64_t m = t0 + n - r < MDQ_SUM_ROWS ? t0 + n - r : MDQ_SUM_ROWS;
-        mdq_rmsnorm_backward(m, hidden, x + r * hidden, hidden, w, rstd + r, dy + r * hidden, hidden, add + r * hidden,
+        mdq_rmsnorm_backward(m, hidden, x + r * hidden, hidden, w, rstd + r, dy + (r - t0) * hidden, hidden, add + r * hidden,
                              dx + r * hidden, hidden, sum_row(p, r, at));
     }
 }
@@ -93,7 +95,13 @@ static void linear_backward(const struct pass *p, enum mdq_linear l, int64_t n, 
 {
     int64_t out, in;
     mdq_linear_shape(p->c, l, &out, &in);
-    mdq_rows_gemm(&p->rows, 0, 0, n, in, out, 1, dy, ldy, p->b->linear[l], in, add ? 1 : 0, dx, in);
+    mdq_rows_linear_back(&p->rows, dy, ldy, p->b->linear[l], p->panels[l], n, out, in, add, dx);
+}
+
+/* The row of scratch for rows from t on: a small model's threads use the same, in their caches, again and again. */
+static int64_t scratch_row(const struct pass *p, int64_t t)
+{
+    return p->rows.small ? p->rows.block * omp_get_thread_num() : t;
 }
 
 /* From the block's output to attention's, rows [t, t + n). */
@@ -101,12 +109,13 @@ static void mlp_backward(const struct pass *p, int64_t t, int64_t n)
 {
     struct mdq_workspace *ws = p->ws;
     int hidden = p->c->hidden, inner = p->c->intermediate;
-    float *gu = ws->gu.p + t * 2 * inner, *d_act = ws->d_act.p + t * inner, *d_h = ws->d_h.p + t * hidden;
+    int64_t at = scratch_row(p, t);
+    float *gu = ws->gu.p + t * 2 * inner, *d_act = ws->d_act.p + at * inner, *d_h = ws->d_h.p + at * hidden;
     linear_backward(p, MDQ_DOWN_PROJ, n, p->dx + t * hidden, hidden, false, d_act);
     mdq_swiglu_backward(n, inner, d_act, gu);
     linear_backward(p, MDQ_GATE_PROJ, n, gu, 2 * inner, false, d_h);
     linear_backward(p, MDQ_UP_PROJ, n, gu + inner, 2 * inner, true, d_h);
-    norm_backward(p, t, n, ws->x_mid.p, p->b->mlp_norm, ws->rstd2.p, ws->d_h.p, p->dx, ws->x_mid.p, p->at.mlp_norm);
+    norm_backward(p, t, n, ws->x_mid.p, p->b->mlp_norm, ws->rstd2.p, d_h, p->dx, ws->x_mid.p, p->at.mlp_norm);
     linear_backward(p, MDQ_O_PROJ, n, ws->x_mid.p + t * hidden, hidden, false, ws->d_o.p + t * ws->q_dim);
     bias_backward(p, t, n, MDQ_DOWN_PROJ, p->dx, hidden);
     bias_backward(p, t, n, MDQ_GATE_PROJ, ws->gu.p, 2 * inner);
@@ -146,14 +155,15 @@ static void rotation_backward(const struct pass *p, int64_t t0, int64_t n)
 static void project_backward(const struct pass *p, int64_t t, int64_t n)
 {
     struct mdq_workspace *ws = p->ws;
+    float *d_h = ws->d_h.p + scratch_row(p, t) * p->c->hidden;
     int64_t column = 0;
     for (int l = MDQ_Q_PROJ; l <= MDQ_V_PROJ; l++) {
         linear_backward(p, (enum mdq_linear)l, n, ws->qkv.p + t * ws->qkv_dim + column, ws->qkv_dim, l != MDQ_Q_PROJ,
-                        ws->d_h.p + t * p->c->hidden);
+                        d_h);
         bias_backward(p, t, n, (enum mdq_linear)l, ws->qkv.p + column, ws->qkv_dim);
         column += l == MDQ_Q_PROJ ? ws->q_dim : ws->kv_dim;
     }
-    norm_backward(p, t, n, ws->x_in.p, p->b->attn_norm, ws->rstd1.p, ws->d_h.p, ws->x_mid.p, p->dx, p->at.attn_norm);
+    norm_backward(p, t, n, ws->x_in.p, p->b->attn_norm, ws->rstd1.p, d_h, ws->x_mid.p, p->dx, p->at.attn_norm);
 }
 
 /* dW [out, in] += dy^T x over all tokens. */
@@ -163,7 +173,7 @@ struct product {
     int64_t ldy, ldx, out, in;
 };
 
-enum { TILE = 256 };
+enum { TILE = 256, WIDE = 384 };
 
 static void weight_gradients(const struct pass *p, int64_t tokens, const struct mdq_block *g)
 {
@@ -194,17 +204,39 @@ static void weight_gradients(const struct pass *p, int64_t tokens, const struct 
             l++;
         const struct product *w = &all[l];
         int64_t i = (t - first[l]) / columns[l] * TILE, j = (t - first[l]) % columns[l] * TILE;
-        mdq_rows_gemm(&p->rows, 1, 0, w->out - i < TILE ? w->out - i : TILE, w->in - j < TILE ? w->in - j : TILE, tokens, 1,
-                      w->dy + i, w->ldy, w->x + j, w->ldx, 1, w->dw + i * w->in + j, w->in);
+        int64_t m = w->out - i < TILE ? w->out - i : TILE, n = w->in - j < TILE ? w->in - j : TILE;
+        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)m, (int)n, (int)tokens, 1, w->dy + i, (int)w->ldy,
+                    w->x + j, (int)w->ldx, 1, w->dw + i * w->in + j, (int)w->in);
     }
+}
+
+/* Only wide matrices need panels: the columns of a tile are then too far apart. */
+static enum mdq_err fill_panels(struct pass *p)
+{
+    size_t at[MDQ_LINEARS + 1] = {0};
+    int64_t out, in;
+    for (int l = 0; l < MDQ_LINEARS; l++) {
+        mdq_linear_shape(p->c, (enum mdq_linear)l, &out, &in);
+        at[l + 1] = at[l] + (in > WIDE ? mdq_panels_floats(out, in, false) : 0);
+    }
+    MDQ_TRY(mdq_buffer_reserve(&p->ws->back_panels, at[MDQ_LINEARS]));
+    for (int l = 0; l < MDQ_LINEARS; l++) {
+        if (at[l + 1] == at[l])
+            continue;
+        mdq_linear_shape(p->c, (enum mdq_linear)l, &out, &in);
+        mdq_panels_fill(out, in, p->b->linear[l], false, p->ws->back_panels.p + at[l]);
+        p->panels[l] = p->ws->back_panels.p + at[l];
+    }
+    return MDQ_OK;
 }
 
 static enum mdq_err reserve(const struct pass *p, size_t tokens, size_t sums)
 {
     struct mdq_workspace *ws = p->ws;
     MDQ_TRY(mdq_buffer_reserve(&ws->d_o, tokens * (size_t)ws->q_dim));
-    MDQ_TRY(mdq_buffer_reserve(&ws->d_h, tokens * (size_t)p->c->hidden));
-    MDQ_TRY(mdq_buffer_reserve(&ws->d_act, tokens * (size_t)p->c->intermediate));
+    size_t rows = p->rows.small ? (size_t)p->rows.block * (size_t)omp_get_max_threads() : tokens;
+    MDQ_TRY(mdq_buffer_reserve(&ws->d_h, rows * (size_t)p->c->hidden));
+    MDQ_TRY(mdq_buffer_reserve(&ws->d_act, rows * (size_t)p->c->intermediate));
     MDQ_TRY(mdq_buffer_reserve(&ws->partial, sums * (size_t)p->at.stride));
     if (p->at.stride)
         memset(ws->partial.p, 0, sums * (size_t)p->at.stride * sizeof *ws->partial.p);
@@ -224,6 +256,8 @@ enum mdq_err mdq_block_backward(const struct mdq_config *c, const struct mdq_blo
     int64_t block = p.rows.block;
     ws->windows = ws->ctx = 0; /* what was kept is used up */
     mdq_one_blas_thread();
+    if (p.rows.tiles)
+        MDQ_TRY(fill_panels(&p));
     MDQ_TRY(reserve(&p, (size_t)tokens, (size_t)sums));
 #pragma omp parallel for schedule(dynamic, 1) if (p.rows.small)
     for (int64_t t = 0; t < tokens; t += block)

@@ -25,6 +25,7 @@ struct mdq_workspace {
     struct mdq_buffer kt;                /* K transposed: [windows, kv_heads, head_dim, mdq_kt_stride(ctx)] */
     /* Backward: gradients of o, of a norm's output, of act; sums over blocks of rows of what is summed over tokens. */
     struct mdq_buffer d_o, d_h, d_act, partial;
+    struct mdq_buffer panels, back_panels; /* weights arranged for tiles, forward and backward */
     struct mdq_buffer thread;            /* scratch, thread_stride floats per thread */
     size_t thread_stride;
     int windows, ctx; /* of the last forward with keep; 0 after any other */
@@ -35,21 +36,37 @@ enum mdq_err mdq_buffer_reserve(struct mdq_buffer *b, size_t n);
 enum mdq_err mdq_scratch_reserve(struct mdq_workspace *ws, size_t n);
 float *mdq_scratch(const struct mdq_workspace *ws);
 
-/* How the rows of a call are cut. */
+/* How the rows of a call are cut, and their products made (mdq_transformer_products.c). */
 struct mdq_rows {
-    bool small;    /* blocks in parallel, each product one call */
+    bool small;    /* blocks in parallel, each product by one thread */
+    bool tiles;    /* products in tiles for OpenBLAS's kernels for small matrices, from weights in panels */
     int64_t block; /* rows per block, a multiple of MDQ_SUM_ROWS */
 };
-enum { MDQ_SUM_ROWS = 64 }; /* sums over tokens: first over so many, in order, then over these, in order */
+enum {
+    MDQ_SUM_ROWS = 64,           /* sums over tokens: first over so many, in order, then over these, in order */
+    MDQ_SMALL_PRODUCT = 1000000, /* m n k up to which OpenBLAS's kernels for small matrices serve */
+};
+struct mdq_rows mdq_rows_of(const struct mdq_config *c, int64_t rows);
 /* One BLAS thread, for programs (tests) that were not started through mdq_blas_start. */
 void mdq_one_blas_thread(void);
-struct mdq_rows mdq_rows_of(const struct mdq_config *c, int64_t rows);
-/* Where a parallel loop over blocks calls for a product: one call when small, tiles when not. */
-void mdq_rows_gemm(const struct mdq_rows *r, int ta, int tb, int64_t m, int64_t n, int64_t k, float alpha,
-                   const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
-/* y [rows, out] (stride ldy) = x [rows, in] W^T + bias (may be NULL), or += when `add`. */
-void mdq_rows_linear(const struct mdq_rows *r, const float *x, int64_t ldx, const float *w, const float *bias,
-                     int64_t rows, int64_t in, int64_t out, bool add, float *y, int64_t ldy);
+
+/*
+ * W [out, in] in panels of MDQ_PANEL columns, each [rows, MDQ_PANEL] contiguous: of W^T for the forward product, of
+ * W for the backward one. mdq_panels_floats: room for either.
+ */
+enum { MDQ_PANEL = 64 };
+size_t mdq_panels_floats(int64_t out, int64_t in, bool transposed);
+void mdq_panels_fill(int64_t out, int64_t in, const float *w, bool transposed, float *panels);
+
+/* y [rows, out] (stride ldy) = x [rows, in] W^T + bias, or += when `add`. panels and bias may be NULL. */
+void mdq_rows_linear(const struct mdq_rows *r, const float *x, int64_t ldx, const float *w, const float *panels,
+                     const float *bias, int64_t rows, int64_t in, int64_t out, bool add, float *y, int64_t ldy);
+/* dx [rows, in] (contiguous) = dy [rows, out] W, or += when `add`. panels may be NULL. */
+void mdq_rows_linear_back(const struct mdq_rows *r, const float *dy, int64_t ldy, const float *w, const float *panels,
+                          int64_t rows, int64_t out, int64_t in, bool add, float *dx);
+
+/* dst [n, rows] (stride ldd) = src [rows, n] (stride lds) transposed. */
+void mdq_transpose(int64_t rows, int64_t n, const float *src, int64_t lds, float *dst, int64_t ldd);
 
 /* y = x rstd w, rstd [rows] = (mean x^2 + eps)^-1/2 (may be NULL). False when a row of x is not finite. */
 bool mdq_rmsnorm(int64_t rows, int n, const float *x, int64_t ldx, const float *w, double eps, float *y, int64_t ldy,

@@ -2,22 +2,16 @@
  * The transformer's loops over rows: norms, gated activation, rotation, exponentials. Everything is written so that
  * the compiler vectorises it; sums run in lanes whose number the compiler fixes, so they never depend on threads.
  */
+#if defined(__AVX512F__) && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC target("prefer-vector-width=512") /* compilers prefer half of it, for code that is not all arithmetic */
+#endif
+
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cblas.h>
-
-#include "mdq_linalg.h"
 #include "mdq_transformer_impl.h"
-
-enum {
-    SMALL_WIDTH = 4096,  /* hidden + intermediate up to which a model is small: blocks then fit a core's cache */
-    SMALL_ROWS = 256,    /* rows of a small model's block: sgemm is within 10 % of its best */
-    PANEL_ROWS = 2048,   /* rows of a large model's panel */
-    ROWS_WANTED = 16,    /* blocks */
-};
 
 enum mdq_err mdq_buffer_reserve(struct mdq_buffer *b, size_t n)
 {
@@ -41,41 +35,6 @@ enum mdq_err mdq_scratch_reserve(struct mdq_workspace *ws, size_t n)
 float *mdq_scratch(const struct mdq_workspace *ws)
 {
     return ws->thread.p + ws->thread_stride * (size_t)omp_get_thread_num();
-}
-
-struct mdq_rows mdq_rows_of(const struct mdq_config *c, int64_t rows)
-{
-    if (c->hidden + c->intermediate > SMALL_WIDTH)
-        return (struct mdq_rows){false, PANEL_ROWS};
-    int64_t block = (rows + ROWS_WANTED - 1) / ROWS_WANTED;
-    block = (block + MDQ_SUM_ROWS - 1) / MDQ_SUM_ROWS * MDQ_SUM_ROWS;
-    return (struct mdq_rows){true, block > SMALL_ROWS ? SMALL_ROWS : block};
-}
-
-void mdq_one_blas_thread(void)
-{
-    if (openblas_get_num_threads() != 1)
-        openblas_set_num_threads(1);
-}
-
-void mdq_rows_gemm(const struct mdq_rows *r, int ta, int tb, int64_t m, int64_t n, int64_t k, float alpha,
-                   const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
-{
-    if (r->small)
-        cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)m, (int)n,
-                    (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
-    else
-        mdq_gemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
-}
-
-void mdq_rows_linear(const struct mdq_rows *r, const float *x, int64_t ldx, const float *w, const float *bias,
-                     int64_t rows, int64_t in, int64_t out, bool add, float *y, int64_t ldy)
-{
-    if (bias)
-        for (int64_t i = 0; i < rows; i++)
-            for (int64_t j = 0; j < out; j++)
-                y[i * ldy + j] = bias[j] + (add ? y[i * ldy + j] : 0);
-    mdq_rows_gemm(r, 0, 1, rows, out, in, 1, x, ldx, w, in, add || bias ? 1 : 0, y, ldy);
 }
 
 /*
@@ -136,6 +95,53 @@ bool mdq_all_finite(int64_t n, const float *x)
         bad |= (bits & 0x7f800000u) == 0x7f800000u;
     }
     return !bad;
+}
+
+/* 8 x 8, three rounds of exchanging halves of pairs of rows. */
+typedef float lanes __attribute__((vector_size(32)));
+typedef int32_t lane_numbers __attribute__((vector_size(32)));
+
+#if defined(__clang__)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (lane_numbers){__VA_ARGS__})
+#endif
+
+static inline void transpose_8x8(const float *src, int64_t lds, float *dst, int64_t ldd)
+{
+    lanes a[8], b[8];
+    for (int i = 0; i < 8; i++)
+        memcpy(&a[i], src + i * lds, sizeof a[i]);
+    for (int i = 0; i < 4; i++) {
+        b[i] = SHUFFLE(a[i], a[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        b[i + 4] = SHUFFLE(a[i], a[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int j = i; j < i + 2; j++) {
+            a[j] = SHUFFLE(b[j], b[j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+            a[j + 2] = SHUFFLE(b[j], b[j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        }
+    for (int i = 0; i < 8; i += 2) {
+        b[i] = SHUFFLE(a[i], a[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
+        b[i + 1] = SHUFFLE(a[i], a[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+    }
+    for (int i = 0; i < 8; i++)
+        memcpy(dst + i * ldd, &b[i], sizeof b[i]);
+}
+
+void mdq_transpose(int64_t rows, int64_t n, const float *src, int64_t lds, float *dst, int64_t ldd)
+{
+    int64_t whole = n / 8 * 8, i0 = 0;
+    for (; i0 + 8 <= rows; i0 += 8) {
+        for (int64_t j0 = 0; j0 < whole; j0 += 8)
+            transpose_8x8(src + i0 * lds + j0, lds, dst + j0 * ldd + i0, ldd);
+        for (int64_t j = whole; j < n; j++)
+            for (int64_t i = i0; i < i0 + 8; i++)
+                dst[j * ldd + i] = src[i * lds + j];
+    }
+    for (; i0 < rows; i0++)
+        for (int64_t j = 0; j < n; j++)
+            dst[j * ldd + i0] = src[i0 * lds + j];
 }
 
 static inline float sum_of_squares(int n, const float *x)

@@ -10,16 +10,29 @@
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "mdq_transformer_impl.h"
 
+/*
+ * Large buffers ask for huge pages: a block of rows lies on hundreds of small ones, and looking those up, on a virtual
+ * machine above all, costs more than the arithmetic that is done on a row.
+ */
 enum mdq_err mdq_buffer_reserve(struct mdq_buffer *b, size_t n)
 {
+    const size_t huge = (size_t)2 << 20, floats = huge / sizeof *b->p;
     if (n <= b->n)
         return MDQ_OK;
     free(b->p);
     b->n = 0;
-    b->p = mdq_alloc_aligned(n, sizeof *b->p, "transformer activations");
+    if (n < floats) {
+        b->p = mdq_alloc_aligned(n, sizeof *b->p, "transformer activations");
+    } else {
+        n = (n + floats - 1) / floats * floats;
+        if (n > SIZE_MAX / sizeof *b->p || !(b->p = aligned_alloc(huge, n * sizeof *b->p)))
+            return mdq_fail_nomem("transformer activations", n);
+        madvise(b->p, n * sizeof *b->p, MADV_HUGEPAGE); /* refused: small pages do */
+    }
     if (!b->p)
         return MDQ_E_INTERNAL;
     b->n = n;
@@ -78,11 +91,19 @@ float mdq_exp_sum(int n, float scale, float shift, const float *s, float *p)
 
 float mdq_max(int n, const float *x)
 {
-    float m = -INFINITY;
-#pragma omp simd reduction(max : m)
-    for (int j = 0; j < n; j++)
-        m = x[j] > m ? x[j] : m;
-    return m;
+    enum { LANES = 16 }; /* by hand: not every compiler takes a maximum for a reduction */
+    float m[LANES], max = -INFINITY;
+    int j = 0;
+    for (int l = 0; l < LANES; l++)
+        m[l] = -INFINITY;
+    for (; j + LANES <= n; j += LANES)
+        for (int l = 0; l < LANES; l++)
+            m[l] = x[j + l] > m[l] ? x[j + l] : m[l];
+    for (; j < n; j++)
+        max = x[j] > max ? x[j] : max;
+    for (int l = 0; l < LANES; l++)
+        max = m[l] > max ? m[l] : max;
+    return max;
 }
 
 bool mdq_all_finite(int64_t n, const float *x)

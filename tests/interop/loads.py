@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
-"""Exports loaded by transformers: loads.py DIR..., each DIR as in layouts.py.
+"""Exports loaded by transformers: loads.py SECONDS DIR..., each DIR as in layouts.py.
 
 The logits of every export are compared with those of the dense one, in float32; the difference is stated as a part of the
 largest logit. Tolerances: 1e-5 where the loader works in float32 (only the order of sums may differ); 2e-2 where it
 computes weights or products in float16, 1e-1 in bfloat16 (the GPTQ loader, and compressed-tensors with dequantize=True;
 the models are random and magnify that; a wrong code or zero point makes a difference of about 1). The latter is how
 asymmetric folders are loaded: without it, compressed-tensors 0.20 expects zero points unpacked, in folders that it wrote
-itself as well. There its own decompressor must also give the dense export's weights exactly. TAP on standard output.
+itself as well. There its own decompressor must also give the dense export's weights exactly. What is not reached within SECONDS is
+skipped. TAP on standard output.
 """
 import json
 import os
 import sys
+import time
 import warnings
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -31,6 +33,7 @@ FLOAT32, F16, BF16 = 1e-5, 2e-2, 1e-1
 tap = os.fdopen(os.dup(1), "w")  # libraries print on standard output
 os.dup2(2, 1)
 done = failed = 0
+end = time.monotonic() + float(sys.argv[1])
 
 
 def say(line):
@@ -81,8 +84,8 @@ def gptq_loader():
         return f"no GPTQ loader: {type(e).__name__}"
 
 
-def compare(case, name, ids, want):
-    """(ok, what was found); `want` is None where layers stay in full precision, which the dense export does not have."""
+def compare(case, name, ids, kept):
+    """(ok, what was found); with `kept`, layers in full precision replace those of the dense export."""
     folder, options, tolerance = os.path.join(case, name), {}, FLOAT32
     config = AutoConfig.from_pretrained(folder).quantization_config
     if name != "ct":
@@ -92,29 +95,27 @@ def compare(case, name, ids, want):
         if wrong:
             return False, f"decompressed weights differ: {wrong[0]}"
         options, tolerance = {"quantization_config": CompressedTensorsConfig(dequantize=True)}, BF16 if "bf16" in case else F16
-    if want is None:
-        kept = {n: v for n, v in tensors(folder).items() if n.endswith("_proj.weight")}
-        want = logits(os.path.join(case, "dense"), ids, kept)
+    overlay = {n: v for n, v in tensors(folder).items() if n.endswith("_proj.weight")} if kept else None
+    want = logits(os.path.join(case, "dense"), ids, overlay)
     apart = ((logits(folder, ids, **options) - want).abs().max() / want.abs().max()).item()
     return apart <= tolerance, f"largest difference {apart:.1e}, allowed {tolerance:.0e}"
 
 
 missing = gptq_loader()
-for case in sys.argv[1:]:
-    vocabulary = AutoConfig.from_pretrained(os.path.join(case, "source")).vocab_size
-    ids = torch.randint(3, vocabulary, (2, 48))
-    want = logits(os.path.join(case, "dense"), ids)
-    for name in ("ct", "gptq", "gptq_v2"):
+for name in ("ct", "gptq", "gptq_v2"):
+    for case in sys.argv[2:]:
         if not os.path.isdir(os.path.join(case, name)):
             continue
         done += 1
         line = f"{done} - {os.path.basename(case)}: transformers loads {name} and gives the dense export's logits"
-        if name != "ct" and missing:
-            say(f"ok {line} # SKIP {missing}")
+        why = missing if name != "ct" and missing else "no time left" if time.monotonic() > end else None
+        if why:
+            say(f"ok {line} # SKIP {why}")
             continue
         try:
+            ids = torch.randint(3, AutoConfig.from_pretrained(os.path.join(case, "source")).vocab_size, (2, 48))
             report = json.load(open(os.path.join(case, name, "mdq-report.json")))
-            ok, found = compare(case, name, ids, None if report["kept"] else want)
+            ok, found = compare(case, name, ids, bool(report["kept"]))
         except Exception as e:
             ok, found = False, f"{type(e).__name__}: {e}".replace("\n", " ")[:300]
         failed += not ok

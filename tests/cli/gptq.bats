@@ -50,6 +50,12 @@ weights() { # STREAM: hash of the dense model made from it
     [ "$output" = $'4\t32\ttrue\tgptq\tact\tf16\tfalse' ]
     [ "$(mdq-view q.mdq | jq -c 'select(.t == "tile") | .codes.dtype' | sort -u)" = '"u4"' ]
 }
+@test "unknown keys pass through byte for byte" {
+    "$TOOLS/tests/tools/x-key" t.mdq odd.mdq
+    gptq --stats h.mdq odd.mdq
+    "$TOOLS/tests/tools/x-key" --verify odd.mdq out.mdq
+    [ "$(weights out.mdq)" = "$(weights q.mdq)" ]
+}
 @test "a thin stream merged with its input is the full stream" {
     gptq --stats h.mdq t.mdq --thin
     [ "$(mdq-view out.mdq | jq -c 'select(has("w"))' | wc -l)" -eq 0 ]

@@ -127,6 +127,34 @@ static void exact_path_gives_the_textbook_codes(void **s)
         }
 }
 
+/* more columns than one block of the fast path holds */
+static void wide_layers_too(void **s)
+{
+    (void)s;
+    struct problem p = problem_new(3, 700, 60, 0);
+    struct quant_spec spec = {.bits = 4, .group = 100, .symmetric = true, .scale = MDQ_F16};
+    struct gptq_options o = {.order = GPTQ_ORDER_ACT, .damp = 0.05, .exact = true};
+    struct quant_grid g;
+    struct gptq_factor f;
+    struct quant_outcome out;
+    assert_int_equal(quant_grid_fit(&g, p.w, p.rows, p.n, &spec), MDQ_OK);
+    assert_int_equal(gptq_factor_make(&f, p.n, p.h, &o), MDQ_OK);
+    assert_int_equal(gptq_quantize(p.w, &g, &f, p.codes, &out), MDQ_OK);
+    double *hd = damped(&p, 0.05 * f.mean), *h = damped(&p, 0);
+    assert_int_equal(gptq_quantize_ref(p.w, &g, hd, f.column, p.other), MDQ_OK);
+    assert_memory_equal(p.codes, p.other, (size_t)(p.rows * p.n));
+    for (int exact = 0; exact < 2; exact++) {
+        double sum, want = error_in(&p, &g, NULL, h);
+        assert_int_equal(gptq_output_norm(p.w, &g, NULL, p.h, exact, &sum), MDQ_OK);
+        assert_true(fabs(sum / want - 1) < (exact ? 1e-11 : 1e-4));
+    }
+    free(hd);
+    free(h);
+    quant_grid_free(&g);
+    gptq_factor_free(&f);
+    problem_free(&p);
+}
+
 /* float32 feedback moves a code only where it lands within its rounding of a tie, and what follows in that row */
 static void fast_path_is_as_good_as_the_textbook(void **s)
 {
@@ -454,6 +482,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exact_path_gives_the_textbook_codes),
+        cmocka_unit_test(wide_layers_too),
         cmocka_unit_test(fast_path_is_as_good_as_the_textbook),
         cmocka_unit_test(codes_are_babais_nearest_plane),
         cmocka_unit_test(two_columns_by_hand),

@@ -121,7 +121,8 @@ static double largest_difference(struct fixture *f, const int32_t *ids, int wind
 }
 
 static const char *const variants[] = {"llama", "llama-bias-tied", "llama-llama3", "llama-linear", "llama-dynamic",
-                                       "llama-yarn", "llama-yarn-mscale", "llama-longrope", "mistral", "mistral-head-dim", "qwen2", "qwen3"};
+                                       "llama-yarn", "llama-yarn-mscale", "llama-longrope", "mistral",
+                                       "mistral-head-dim", "qwen2", "qwen3"};
 enum { VARIANTS = sizeof variants / sizeof *variants };
 
 static void logits_agree_with_transformers(void **state)

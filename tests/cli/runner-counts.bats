@@ -44,3 +44,8 @@ TEST b { true; }' "1 passed, 0 failed, 1 skipped"
     MDQ_MAKE=./fake-make expect 1 tests/run
     [ "${lines[-1]}" = "0 passed, 1 failed" ]
 }
+@test "a skipped unit test is counted as skipped, as cmocka words it" {
+    printf '#!/bin/sh\necho 1..2; echo "ok 1 - a"; echo "not ok 2 # SKIP b"\n' >tests/style
+    MDQ_MAKE=./fake-make expect 0 tests/run style
+    [ "${lines[-1]}" = "1 passed, 0 failed, 1 skipped" ]
+}

@@ -63,6 +63,15 @@ refused() {
     echo file >out
     refused "is there and no folder" OUT=out
 }
+@test "an OUT that holds what is read or kept is refused" {
+    refused "lies in it, and OUT is replaced" OUT=q WORK=q
+    refused "lies in it, and OUT is replaced" OUT=q WORK=q/work
+    mkdir old
+    echo '{}' >old/mdq-report.json
+    cp text.txt old/
+    refused "text.txt is or lies in it" OUT=old CALIB=old/text.txt
+    [ -f old/text.txt ]
+}
 @test "paths that make cannot work with" {
     mkdir "a model" && cp m/* "a model"
     refused "make cannot work with spaces" MODEL="a model"

@@ -48,7 +48,8 @@ struct state {
     struct train_order order;
     int64_t *starts; /* of a batch */
     json_t *settings;
-    int64_t step; /* done */
+    double spread; /* of fresh weights */
+    int64_t step;  /* done */
     double loss_sum;
     int64_t loss_count; /* since the last line */
     bool saved;
@@ -146,13 +147,16 @@ static enum mdq_err describe(struct state *s)
     if (!path)
         return MDQ_E_INTERNAL;
     enum mdq_err err = mdq_json_read(&config, path, 1 << 24);
+    if (err == MDQ_OK) {
+        const struct mdq_json_at at = {.file = path, .prefix = "", .object = config};
+        s->spread = 0.02;
+        err = mdq_json_number(&at, "initializer_range", 0, 1e3, &s->spread);
+    }
     free(path);
-    if (err != MDQ_OK)
-        return err;
-    char *text = json_dumps(config, JSON_SORT_KEYS | JSON_COMPACT);
+    char *text = err == MDQ_OK ? json_dumps(config, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
     json_decref(config);
     if (!text)
-        return mdq_fail_nomem("config.json", 0);
+        return err != MDQ_OK ? err : mdq_fail_nomem("config.json", 0);
     snprintf(hash[0], sizeof hash[0], "%016llx", (unsigned long long)XXH3_64bits(text, strlen(text)));
     snprintf(hash[1], sizeof hash[1], "%016llx",
              (unsigned long long)XXH3_64bits(s->text.v, (size_t)s->text.n * sizeof *s->text.v));
@@ -207,7 +211,7 @@ static enum mdq_err load_weights(struct state *s)
         return MDQ_OK;
     }
     if (o->config) {
-        train_params_init(&s->params, o->cli.seed);
+        train_params_init(&s->params, o->cli.seed, s->spread);
         return MDQ_OK;
     }
     struct mdq_model *m = NULL;
@@ -306,8 +310,10 @@ static enum mdq_err held_out(struct state *s)
     if (err != MDQ_OK || !isfinite(loss))
         return err == MDQ_OK || err == MDQ_E_DATA ? stopped(s, err ? mdq_error_message() : "the held-out loss is not finite")
                                                   : err;
-    printf("{\"step\":%lld,\"valid_loss\":%.6f,\"valid_perplexity\":%.4f,\"tokens\":%lld}\n", (long long)s->step, loss,
-           exp(loss), (long long)(windows * (o->ctx - 1)));
+    double plain;
+    MDQ_TRY(train_unigram(&s->text, s->config.vocab, s->valid.v, windows, o->ctx, &plain));
+    printf("{\"step\":%lld,\"valid_loss\":%.6f,\"valid_perplexity\":%.4f,\"unigram_perplexity\":%.2f,\"tokens\":%lld}\n",
+           (long long)s->step, loss, exp(loss), exp(plain), (long long)(windows * (o->ctx - 1)));
     fflush(stdout);
     return MDQ_OK;
 }

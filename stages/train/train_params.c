@@ -131,15 +131,15 @@ static bool ends_with(const char *name, const char *end)
     return n >= k && strcmp(name + n - k, end) == 0;
 }
 
-void train_params_init(struct train_params *p, uint64_t seed)
+void train_params_init(struct train_params *p, uint64_t seed, double std)
 {
     for (int i = 0; i < p->count; i++) {
         struct train_tensor *t = &p->tensors[i];
         bool residual = ends_with(t->name, ".o_proj.weight") || ends_with(t->name, ".down_proj.weight");
-        double std = residual ? 0.02 / sqrt(2.0 * p->config.layers) : 0.02;
+        double spread = residual ? std / sqrt(2.0 * p->config.layers) : std;
         bool bias = ends_with(t->name, ".bias");
         for (int64_t k = 0; k < t->n; k++)
-            t->w[k] = t->ndim == 2 ? (float)(std * normal(seed, (uint64_t)i + 1, (uint64_t)k)) : bias ? 0 : 1;
+            t->w[k] = t->ndim == 2 ? (float)(spread * normal(seed, (uint64_t)i + 1, (uint64_t)k)) : bias ? 0 : 1;
     }
 }
 

@@ -32,11 +32,11 @@ enum mdq_err train_params_new(struct train_params *p, const struct mdq_config *c
 void train_params_free(struct train_params *p);
 
 /*
- * A fresh model: matrices normal with standard deviation 0.02, those that write into the residual stream (o_proj,
- * down_proj) with 0.02 / sqrt(2 layers) (GPT-2), norms 1, biases 0. Every element depends on the seed, its tensor
+ * A fresh model: matrices normal with standard deviation std, those that write into the residual stream (o_proj,
+ * down_proj) with std / sqrt(2 layers) (GPT-2), norms 1, biases 0. Every element depends on the seed, its tensor
  * and its place alone.
  */
-void train_params_init(struct train_params *p, uint64_t seed);
+void train_params_init(struct train_params *p, uint64_t seed, double std);
 /* The weights of an open model of the same configuration. */
 enum mdq_err train_params_load(struct train_params *p, const struct mdq_model *m);
 

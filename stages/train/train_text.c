@@ -1,6 +1,7 @@
 #include "train_text.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +58,23 @@ enum mdq_err train_text_read(struct mdq_ids *out, const struct mdq_tokenizer *t,
         if (out->v[i] < 0 || out->v[i] >= vocab)
             return mdq_fail(MDQ_E_DATA, "%s: token %lld has id %d but the model's vocabulary is %d: the tokenizer does "
                             "not match the model", path, (long long)i, out->v[i], vocab);
+    return MDQ_OK;
+}
+
+enum mdq_err train_unigram(const struct mdq_ids *text, int vocab, const int32_t *ids, int64_t windows, int64_t ctx,
+                           double *loss)
+{
+    int64_t *count = mdq_calloc((size_t)vocab, sizeof *count, "token counts");
+    if (!count)
+        return MDQ_E_INTERNAL;
+    for (int64_t i = 0; i < text->n; i++)
+        count[text->v[i]]++;
+    double sum = 0;
+    for (int64_t i = 0; i < windows * ctx; i++)
+        if (i % ctx)
+            sum -= log((double)(count[ids[i]] + 1) / (double)(text->n + vocab));
+    *loss = sum / (double)(windows * (ctx - 1));
+    free(count);
     return MDQ_OK;
 }
 

@@ -10,6 +10,13 @@ enum mdq_err train_text_read(struct mdq_ids *out, const struct mdq_tokenizer *t,
                              int64_t least);
 
 /*
+ * What a model that knows only how often each token occurs would score on the same tokens as train_held_out: mean
+ * -ln p over tokens 2 to ctx of the windows, p = (occurrences in `text` + 1) / (tokens of `text` + vocab).
+ */
+enum mdq_err train_unigram(const struct mdq_ids *text, int vocab, const int32_t *ids, int64_t windows, int64_t ctx,
+                           double *loss);
+
+/*
  * The order of windows: epoch after epoch, each a random shift of the grid of windows and a random permutation of
  * them. Window number i (of the whole run) is a function of seed and i: that is all there is to resume.
  */

@@ -85,7 +85,7 @@ enum mdq_err hessian_flush(struct hessian *h)
 
 int64_t hessian_panel_rows(int64_t dim)
 {
-    int64_t rows = (int64_t)(32 << 20) / (dim * (int64_t)sizeof(float)) / 64 * 64;
+    int64_t rows = (int64_t)(8 << 20) / (dim * (int64_t)sizeof(float)) / 64 * 64;
     if (rows < 64)
         rows = 64;
     return rows < dim ? rows : dim;

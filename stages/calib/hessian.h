@@ -27,7 +27,7 @@ void hessian_add(struct hessian *h, const float *x, int64_t tokens);
 /* Moves what is pending into the total. MDQ_E_DATA, naming the input column, when the diagonal is not finite. */
 enum mdq_err hessian_flush(struct hessian *h);
 
-/* Panels of rows for the stream: at most ~32 MiB each. */
+/* Panels of rows for the stream: at most ~8 MiB each. */
 int64_t hessian_panel_rows(int64_t dim);
 /* Rows [first, first + rows) x columns [0, first + rows) of the total as float32; the diagonal block is symmetric. */
 void hessian_panel(const struct hessian *h, int64_t first, int64_t rows, float *out);

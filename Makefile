@@ -177,10 +177,11 @@ check-interop: all tools
 ## check-style: layout, file sizes, which folder may include which
 check-style:
 	$(Q)tests/style
-## bench: every benchmark; tables of ratios
+## bench: every benchmark, tables of ratios; BENCH=word for those with that name
 bench: all tools benches
 	$(Q)export MDQ_BIN=$(abspath $(BINDIR)) MDQ_TOOLS=$(abspath $(BUILD)); \
-	for b in $(BENCHES) $(sort $(wildcard bench/*.sh)); do echo "== $$(basename $$b)"; $$b; done
+	for b in $(BENCHES) $(sort $(wildcard bench/*.sh)); do \
+	    case $$b in *$(BENCH)*) echo "== $$(basename $$b)"; $$b; echo ;; esac; done
 
 ## install: programs, manual pages, pipelines and formats under PREFIX (DESTDIR before it)
 install: all man

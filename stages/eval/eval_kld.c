@@ -6,7 +6,7 @@
 #include "eval.h"
 #include "mdq_log.h"
 
-double eval_kl_of(const float *a, const float *b, int64_t n, int *same)
+struct eval_position eval_compare(const float *a, const float *b, int64_t n, int64_t target)
 {
     int64_t best_a = 0, best_b = 0;
     for (int64_t i = 1; i < n; i++) {
@@ -15,21 +15,25 @@ double eval_kl_of(const float *a, const float *b, int64_t n, int *same)
         if (b[i] > b[best_b])
             best_b = i;
     }
-    *same = best_a == best_b;
+    const double top_a = a[best_a], top_b = b[best_b];
     double za = 0, zb = 0, cross = 0;
     for (int64_t i = 0; i < n; i++) {
-        double ea = exp((double)a[i] - a[best_a]);
+        double ea = exp(a[i] - top_a);
         za += ea;
-        zb += exp((double)b[i] - b[best_b]);
-        cross += ea * (((double)a[i] - a[best_a]) - ((double)b[i] - b[best_b]));
+        zb += exp(b[i] - top_b);
+        cross += ea * ((a[i] - top_a) - (b[i] - top_b));
     }
     double kl = cross / za - log(za) + log(zb);
-    return kl > 0 ? kl : 0; /* rounding may leave a value a little below zero */
+    return (struct eval_position){.kl = kl > 0 ? kl : 0, /* rounding may leave a value a little below zero */
+                                  .nll_p = log(za) - (a[target] - top_a),
+                                  .nll_q = log(zb) - (b[target] - top_b),
+                                  .same = best_a == best_b};
 }
 
 struct chunk {
-    float *reference; /* logits [tokens, vocab] */
-    double *kl, *same;
+    float *reference;          /* logits [tokens, vocab] */
+    struct eval_position *at;  /* [tokens] */
+    const int32_t *next;       /* the token after each */
     int64_t vocab;
 };
 
@@ -42,9 +46,7 @@ static void keep(void *arg, int64_t t, const float *logits)
 static void compare(void *arg, int64_t t, const float *logits)
 {
     struct chunk *c = arg;
-    int same;
-    c->kl[t] = eval_kl_of(c->reference + t * c->vocab, logits, c->vocab, &same);
-    c->same[t] = same;
+    c->at[t] = eval_compare(c->reference + t * c->vocab, logits, c->vocab, c->next[t]);
 }
 
 static int by_value(const void *a, const void *b)
@@ -64,7 +66,8 @@ enum mdq_err eval_kld(const struct mdq_model *m, const struct mdq_model *referen
                         c->vocab, cr->vocab, reference->dir);
     struct mdq_run *run = NULL, *run_r = NULL;
     float *x = NULL, *xr = NULL;
-    double *kl = NULL, *same = NULL;
+    double *kl = NULL, *same = NULL, *difference = NULL, *nll = NULL, sum_p = 0;
+    int32_t *next = NULL;
     struct chunk chunk = {.vocab = c->vocab};
     int64_t per = CHUNK_BYTES / ((int64_t)c->vocab * (int64_t)sizeof(float));
     per = per < 1 ? 1 : per;
@@ -79,8 +82,10 @@ enum mdq_err eval_kld(const struct mdq_model *m, const struct mdq_model *referen
     if (!(x = mdq_alloc_aligned(tokens * (size_t)c->hidden, sizeof *x, "activations")) ||
         !(xr = mdq_alloc_aligned(tokens * (size_t)cr->hidden, sizeof *xr, "activations")) ||
         !(chunk.reference = mdq_alloc_aligned((size_t)(per * c->vocab), sizeof(float), "logits")) ||
-        !(chunk.kl = mdq_alloc((size_t)per, sizeof(double), "divergences")) ||
-        !(chunk.same = mdq_alloc((size_t)per, sizeof(double), "agreements")) ||
+        !(chunk.at = mdq_alloc((size_t)per, sizeof *chunk.at, "positions")) ||
+        !(next = mdq_alloc((size_t)per, sizeof *next, "targets")) ||
+        !(nll = mdq_alloc((size_t)scored, sizeof *nll, "losses")) ||
+        !(difference = mdq_alloc((size_t)scored, sizeof *difference, "differences")) ||
         !(kl = mdq_alloc((size_t)scored, sizeof *kl, "divergences")) ||
         !(same = mdq_alloc((size_t)scored, sizeof *same, "agreements")))
         goto out;
@@ -91,20 +96,29 @@ enum mdq_err eval_kld(const struct mdq_model *m, const struct mdq_model *referen
         MDQ_GOTO(err, mdq_run_hidden(run, ids + w * ctx, n, x), out);
         for (int64_t t = 0; t < (int64_t)n * ctx; t += per) {
             int64_t k = (int64_t)n * ctx - t < per ? (int64_t)n * ctx - t : per;
+            for (int64_t i = 0; i < k; i++) /* what a window's last position is compared on does not count below */
+                next[i] = (t + i + 1) % ctx ? ids[w * ctx + t + i + 1] : 0;
+            chunk.next = next;
             MDQ_GOTO(err, mdq_head_forward(cr, mdq_run_outer(run_r), xr + t * cr->hidden, k, NULL, NULL, keep, &chunk),
                      out);
             MDQ_GOTO(err, mdq_head_forward(c, mdq_run_outer(run), x + t * c->hidden, k, NULL, NULL, compare, &chunk),
                      out);
             for (int64_t i = 0; i < k; i++)
                 if ((t + i + 1) % ctx) { /* the last position of a window predicts nothing that is scored */
-                    kl[done] = chunk.kl[i];
-                    same[done++] = chunk.same[i];
+                    kl[done] = chunk.at[i].kl;
+                    same[done] = chunk.at[i].same;
+                    sum_p += chunk.at[i].nll_p;
+                    nll[done] = chunk.at[i].nll_q;
+                    difference[done++] = chunk.at[i].nll_q - chunk.at[i].nll_p;
                 }
         }
     }
     mdq_progress_end();
     out->tokens = scored;
     out->kl = mdq_mean_clustered(kl, windows, ctx - 1);
+    out->difference = mdq_mean_clustered(difference, windows, ctx - 1);
+    out->ppl = eval_ppl_of(nll, windows, ctx);
+    out->reference_perplexity = exp(sum_p / (double)scored);
     out->top1 = mdq_mean_clustered(same, windows, ctx - 1);
     qsort(kl, (size_t)scored, sizeof *kl, by_value);
     out->kl_median = kl[scored / 2];
@@ -117,8 +131,10 @@ out:
     free(x);
     free(xr);
     free(chunk.reference);
-    free(chunk.kl);
-    free(chunk.same);
+    free(chunk.at);
+    free(next);
+    free(difference);
+    free(nll);
     free(kl);
     free(same);
     return err;

@@ -6,6 +6,15 @@
 #include "eval.h"
 #include "mdq_log.h"
 
+struct eval_ppl eval_ppl_of(const double *nll, int64_t windows, int ctx)
+{
+    struct mdq_mean mean = mdq_mean_clustered(nll, windows, ctx - 1);
+    return (struct eval_ppl){.perplexity = exp(mean.mean),
+                             .se = exp(mean.mean) * mean.se,
+                             .nll = mean,
+                             .tokens = windows * (ctx - 1)};
+}
+
 enum mdq_err eval_ppl(const struct mdq_model *m, const int32_t *ids, int64_t windows, int ctx, struct eval_ppl *out)
 {
     const struct mdq_config *c = &m->config;
@@ -35,10 +44,7 @@ enum mdq_err eval_ppl(const struct mdq_model *m, const int32_t *ids, int64_t win
             memcpy(scored + (w + i) * (ctx - 1), nll + i * ctx, (size_t)(ctx - 1) * sizeof *nll);
     }
     mdq_progress_end();
-    out->nll = mdq_mean_clustered(scored, windows, ctx - 1);
-    out->tokens = windows * (ctx - 1);
-    out->perplexity = exp(out->nll.mean);
-    out->se = out->perplexity * out->nll.se;
+    *out = eval_ppl_of(scored, windows, ctx);
     err = isfinite(out->nll.mean) ? MDQ_OK : mdq_fail(MDQ_E_DATA, "%s: the loss is not finite", m->dir);
 out:
     mdq_run_free(&run);

@@ -60,17 +60,22 @@ static const char *number(char buf[32], double v)
     return buf;
 }
 
+static enum mdq_err print_ppl(struct mdq_output *out, const struct eval_ppl *r, int ctx)
+{
+    char se[32];
+    return print_line(out,
+                      "{\"metric\":\"perplexity\",\"value\":%.9g,\"stderr\":%s,\"tokens\":%" PRId64
+                      ",\"ctx\":%d,\"windows\":%" PRId64 ",\"nll\":%.9g}\n",
+                      r->perplexity, number(se, r->se), r->tokens, ctx, r->nll.n, r->nll.mean);
+}
+
 static enum mdq_err run_ppl(const struct opts *o, const struct mdq_model *m, const struct mdq_windows *w,
                             struct mdq_output *out)
 {
     (void)o;
     struct eval_ppl r;
-    char se[32];
     MDQ_TRY(eval_ppl(m, w->ids, w->count, (int)w->ctx, &r));
-    return print_line(out,
-                        "{\"metric\":\"perplexity\",\"value\":%.9g,\"stderr\":%s,\"tokens\":%" PRId64
-                        ",\"ctx\":%d,\"windows\":%" PRId64 ",\"nll\":%.9g}\n",
-                        r.perplexity, number(se, r.se), r.tokens, (int)w->ctx, r.nll.n, r.nll.mean);
+    return print_ppl(out, &r, (int)w->ctx);
 }
 
 static enum mdq_err run_kld(const struct opts *o, const struct mdq_model *m, const struct mdq_windows *w,
@@ -82,11 +87,19 @@ static enum mdq_err run_kld(const struct opts *o, const struct mdq_model *m, con
     enum mdq_err err;
     MDQ_GOTO(err, mdq_model_open(&reference, o->reference), out);
     MDQ_GOTO(err, eval_kld(m, reference, w->ids, w->count, (int)w->ctx, &r), out);
+    MDQ_GOTO(err, print_ppl(out, &r.ppl, (int)w->ctx), out);
     MDQ_GOTO(err,
              print_line(out,
                           "{\"metric\":\"kl_divergence\",\"value\":%.9g,\"stderr\":%s,\"median\":%.9g,\"p99\":%.9g,"
                           "\"max\":%.9g,\"tokens\":%" PRId64 ",\"ctx\":%d}\n",
                           r.kl.mean, number(se[0], r.kl.se), r.kl_median, r.kl_p99, r.kl_max, r.tokens, (int)w->ctx),
+             out);
+    MDQ_GOTO(err,
+             print_line(out,
+                        "{\"metric\":\"perplexity_ratio\",\"value\":%.9g,\"stderr\":%s,"
+                        "\"reference_perplexity\":%.9g,\"tokens\":%" PRId64 ",\"ctx\":%d}\n",
+                        exp(r.difference.mean), number(se[0], exp(r.difference.mean) * r.difference.se),
+                        r.reference_perplexity, r.tokens, (int)w->ctx),
              out);
     err = print_line(out,
                        "{\"metric\":\"top1_agreement\",\"value\":%.9g,\"stderr\":%s,\"tokens\":%" PRId64

@@ -37,6 +37,17 @@ reference() { jq -r ".[\"$1\"].$2" "$DATA/reference.json"; }
     expect 0 mdq-eval kld --model tiny --reference tiny --text text --ctx 64
     [ "$(value kl_divergence value <<<"$output")" = 0 ]
     [ "$(value top1_agreement value <<<"$output")" = 1 ]
+    [ "$(value perplexity_ratio value <<<"$output")" = 1 ]
+    near "$(value perplexity value <<<"$output")" "$(mdq-eval ppl --model tiny --text text --ctx 64 | jq .value)" 1e-6
+}
+
+@test "perplexity_ratio is that of the two perplexities" {
+    "$TOOLS/tests/tools/make-model" -o second --hidden 32 --intermediate 64 --layers 2 --heads 4 --kv-heads 2 \
+        --vocab 258 --ctx 64 --seed 4
+    expect 0 mdq-eval kld --model second --reference tiny --text text --ctx 64
+    ratio=$(value perplexity_ratio value <<<"$output")
+    near "$ratio" "$(awk -v a="$(mdq-eval ppl --model second --text text --ctx 64 | jq .value)" \
+        -v b="$(mdq-eval ppl --model tiny --text text --ctx 64 | jq .value)" 'BEGIN { printf "%.12g", a / b }')" 1e-6
 }
 
 @test "a random model is near the uniform perplexity, 258" {

@@ -61,20 +61,25 @@ static void divergence_of_two_coins(void **state)
     (void)state;
     /* p = (1/2, 1/2), q = (1/4, 3/4): KL = ln 2 - ln 3 / 2 */
     const float p[] = {5, 5}, q[] = {(float)log(0.25), (float)log(0.75)};
-    int same;
-    close_to(eval_kl_of(p, q, 2, &same), log(2) - log(3) / 2, 1e-7);
-    assert_int_equal(same, 0); /* a tie counts as its first entry: p puts 0 first, q puts 1 first */
-    close_to(eval_kl_of(p, p, 2, &same), 0, 1e-15);
-    assert_int_equal(same, 1);
+    struct eval_position at = eval_compare(p, q, 2, 1);
+    close_to(at.kl, log(2) - log(3) / 2, 1e-7);
+    close_to(at.nll_p, log(2), 1e-12);
+    close_to(at.nll_q, -log(0.75), 1e-7);
+    assert_int_equal(at.same, 0); /* a tie counts as its first entry: p puts 0 first, q puts 1 first */
+    at = eval_compare(p, p, 2, 0);
+    close_to(at.kl, 0, 1e-15);
+    assert_int_equal(at.same, 1);
 }
 
 static void divergence_survives_large_logits(void **state)
 {
     (void)state;
     const float p[] = {1000, 0, -1000}, q[] = {0, 1000, -1000};
-    int same;
-    close_to(eval_kl_of(p, q, 3, &same), 1000, 1e-9);
-    assert_int_equal(same, 0);
+    struct eval_position at = eval_compare(p, q, 3, 0);
+    close_to(at.kl, 1000, 1e-9);
+    close_to(at.nll_p, 0, 1e-12);
+    close_to(at.nll_q, 1000, 1e-9);
+    assert_int_equal(at.same, 0);
 }
 
 int main(void)

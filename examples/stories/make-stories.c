@@ -18,6 +18,7 @@ static void make_story(struct story *s, uint64_t seed, uint64_t index)
     s->rng = mix(mix(seed + 0x9e3779b97f4a7c15u) + index);
     s->present = chance(s, 25);
     s->season = &seasons[pick(s, COUNT(seasons))];
+    bind_phrases(s);
     plots[pick(s, COUNT(plots))](s);
     finish(s);
 }

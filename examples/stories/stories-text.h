@@ -5,6 +5,7 @@
  *     {X} {X.f}    what is bound to the letter X: a person (capitals), a thing, a place, a number (digits); f: a form
  *     *verb +verb  the base form of a verb after a subject in the singular, in the plural, in the story's tense
  *     {x:verb}     the same, agreeing with the thing or number x; {x!verb}: in the present, for speech
+ *     ^ $          here a phrase may stand, before a sentence and behind one (the words bound to ^ and $)
  *     @            the article "a" or "an", by the sound that follows
  *
  * Sentences get their capital letter by themselves.
@@ -56,6 +57,8 @@ struct story {
     int n_people, n_things;
     unsigned used_places, used_spots;
     const struct season *season;
+    struct thing garment;
+    unsigned told;
     char text[STORY_BYTES];
     size_t n;
     bool capital, quoted, paragraph;
@@ -261,7 +264,7 @@ static void expand(struct story *s, const char *t, const char *end);
 
 static const char *expand_choice(struct story *s, const char *t, const char *end)
 {
-    const char *starts[24];
+    const char *starts[64];
     int n = 0, depth = 1;
     starts[n++] = t;
     for (; t < end; t++) {
@@ -304,14 +307,16 @@ static const char *expand_slot(struct story *s, const char *t, const char *end)
     case THING: put_thing(s, v->thing, form); break;
     case PLACE: put_place(s, v->place, form); break;
     case NUMBER: puts_in(s, numbers[v->number]); break;
-    case WORD: expand(s, v->word, v->word + strlen(v->word)); break;
+    case WORD: expand(s, v->word, NULL); break;
     case UNBOUND: defect("nothing is bound to", t);
     }
     return close + 1;
 }
 
+/* NULL for the end: the whole string. */
 static void expand(struct story *s, const char *t, const char *end)
 {
+    end = end ? end : t + strlen(t);
     while (t < end)
         if (*t == '[')
             t = expand_choice(s, t + 1, end);
@@ -325,6 +330,15 @@ static void expand(struct story *s, const char *t, const char *end)
                 base[n++] = *t++;
             base[n] = 0;
             put_verb(s, base, plural, s->present);
+        } else if (*t == '^' || *t == '$') {
+            char c = *t++;
+            if (!chance(s, 45))
+                continue;
+            expand(s, s->vars[(int)c].word, NULL);
+            if (c == '^') {
+                puts_in(s, ", ");
+                s->capital = false;
+            }
         } else
             put(s, *t++);
 }
@@ -336,15 +350,14 @@ static void tell(struct story *s, const char *template)
         put(s, s->paragraph ? '\n' : ' ');
     s->paragraph = false;
     s->capital = true;
-    expand(s, template, template + strlen(template));
+    expand(s, template, NULL);
     if (s->quoted)
         defect("quotation not closed", template);
 }
 
-/* The next sentence begins a new line. */
-static void paragraph(struct story *s)
+static void word(struct story *s, char letter, const char *w)
 {
-    s->paragraph = true;
+    s->vars[(int)letter] = (struct variable){.type = WORD, .word = w};
 }
 
 /* Spaces too many (left by empty choices) go, articles get their form. Returns the length. */
@@ -358,6 +371,8 @@ static size_t finish(struct story *s)
             continue;
         if (strchr(".,;!?\n", c) && n && out[n - 1] == ' ')
             n--;
+        if (c == '.' && n > 1 && out[n - 1] == '"' && strchr(".!?", out[n - 2]))
+            continue;
         if (c == ARTICLE || c == ARTICLE_CAPITAL) {
             size_t next = i + 1;
             while (next < s->n && s->text[next] == ' ')

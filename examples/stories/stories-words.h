@@ -175,8 +175,11 @@ static const struct verb verbs[] = {
     {"read", "read", 0, 0, 0}, {"throw", "threw", 0, 0, 0}, {"steal", "stole", 0, 0, 0}, {"become", "became", 0, 0, 0},
     {"drop", "dropped", 0, 0, 0}, {"stop", "stopped", 0, 0, 0}, {"nod", "nodded", 0, 0, 0}, {"slip", "slipped", 0, 0, 0},
     {"beg", "begged", 0, 0, 0}, {"hug", "hugged", 0, 0, 0}, {"write", "wrote", 0, 0, 0}, {"rise", "rose", 0, 0, 0},
-    {"shine", "shone", 0, 0, 0}, {"hurt", "hurt", 0, 0, 0}, {"swear", "swore", 0, 0, 0}, {"hang", "hung", 0, 0, 0}, {"ring", "rang", 0, 0, 0},
+    {"shine", "shone", 0, 0, 0}, {"hurt", "hurt", 0, 0, 0}, {"swear", "swore", 0, 0, 0}, {"hang", "hung", 0, 0, 0},
+    {"ring", "rang", 0, 0, 0},
     {"clap", "clapped", 0, 0, 0}, {"step", "stepped", 0, 0, 0}, {"bar", "barred", 0, 0, 0}, {"spring", "sprang", 0, 0, 0},
-    {"lend", "lent", 0, 0, 0}, {"freeze", "froze", 0, 0, 0}, {"teach", "taught", 0, 0, 0}, {"burn", "burnt", 0, 0, 0},
+    {"weep", "wept", 0, 0, 0}, {"rot", "rotted", 0, 0, 0}, {"hum", "hummed", 0, 0, 0}, {"drink", "drank", 0, 0, 0}, {"bathe", "bathed", 0, 0, 0},
+    {"lend", "lent", 0, 0, 0}, {"wear", "wore", 0, 0, 0}, {"quarrel", "quarrelled", 0, 0, 0},
+    {"freeze", "froze", 0, 0, 0}, {"teach", "taught", 0, 0, 0}, {"burn", "burnt", 0, 0, 0},
 };
 #endif

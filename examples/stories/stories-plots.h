@@ -460,8 +460,9 @@ static void gifts(struct story *s)
     interlude(s);
     tell(s, "[At night|The next morning|When all guests +be gone], {A} *look at the gifts and *think of {A.his} "
             "friends.");
-    static const char *const back[] = {"\"{x} {x!be} from {B.name},\"", "\"{y} {y!be} from {C.name},\"", "\"{o} "
-            "{o!be} from {D.name},\""};
+    static const char *const back[] = {"\"{x} {x!be} from {B.name},\"",
+                                       "\"{y} {y!be} from {C.name},\"",
+                                       "\"{o} {o!be} from {D.name},\""};
     int first = pick(s, 3), second = (first + 1 + pick(s, 2)) % 3;
     word(s, 'k', back[first]), word(s, 'l', back[second]);
     tell(s, "{k} {A.he} *say, and {l} {A.he} *add.");

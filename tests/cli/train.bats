@@ -48,8 +48,8 @@ folder() { # with config members replaced
 }
 @test "the loss starts at that of a uniform guess and falls" {
     first=$(jq -s '.[0].loss' "$W/whole.log") last=$(jq -s 'map(.loss // empty) | last' "$W/whole.log")
-    jq -en "($first - (1024 | log) | fabs) < 0.1 and $last < 6.4"
-    jq -es 'last | .valid_loss < 6.4 and (.valid_perplexity - (.valid_loss | exp) | fabs) < 0.01' "$W/whole.log"
+    jq -en "($first - (1024 | log) | fabs) < 0.1 and $last < 6.6"
+    jq -es 'last | .valid_loss < 6.6 and (.valid_perplexity - (.valid_loss | exp) | fabs) < 0.01' "$W/whole.log"
 }
 @test "the held-out perplexity is the one that mdq-eval gives" {
     expect 0 $TRAIN --config "$W/tiny" --valid "$W/valid" --steps 20 --dtype f32 -o wide
@@ -65,7 +65,7 @@ folder() { # with config members replaced
 }
 @test "training goes on from a model's weights" {
     expect 0 $TRAIN --model "$W/whole" --steps 2 --lr 1e-4 -o more
-    jq -es '.[0].loss < 6.4' <<<"$output"
+    jq -es '.[0].loss < 6.6' <<<"$output"
 }
 @test "the folder has the dtype that was asked for and the tokenizer" {
     expect 0 $TRAIN --config "$W/tiny" --steps 0 --dtype f32 -o wide

@@ -1,5 +1,6 @@
 # What every program promises alike.
 load ../helpers
+setup() { cd "$BATS_TEST_TMPDIR"; }
 
 @test "every program has the shared options, in --help" {
     for p in "$BIN"/mdq-*; do
@@ -22,7 +23,6 @@ load ../helpers
 }
 
 @test "mdq-check -o writes its findings to a file" {
-    cd "$BATS_TEST_TMPDIR"
     mdq-check -o report "$ROOT/tests/golden/types.mdq"
     grep -q 'ok:' report
     expect 1 mdq-check -o report "$ROOT/tests/bad/records-twice.mdq"

@@ -28,3 +28,14 @@ setup() { cd "$BATS_TEST_TMPDIR"; }
     expect 1 mdq-check -o report "$ROOT/tests/bad/records-twice.mdq"
     grep -q 'bad' report
 }
+
+@test "OpenBLAS kernels: the user's choice is left alone, and -v says what runs" {
+    "$TOOLS/tests/tools/make-model" -o tiny --hidden 32 --intermediate 64 --layers 1 --heads 4 --vocab 258 --ctx 32
+    printf '%0100d' 7 >text
+    OPENBLAS_CORETYPE=Prescott mdq-eval ppl -v --model tiny --text text --ctx 32 2>said >one
+    grep -q 'Prescott (OPENBLAS_CORETYPE as given)' said
+    env -u OPENBLAS_CORETYPE mdq-eval ppl -v --model tiny --text text --ctx 32 2>said >two
+    grep -q 'OpenBLAS kernels: ' said
+    [ "$(grep -c 'starting again' said)" -le 1 ]
+    ! grep -q 'as given' said
+}

@@ -73,7 +73,7 @@ pkg_libs   := $(shell pkg-config --libs $(PKGS))
 endif
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith $(if $(WERROR),-Werror)
-ALL_CPPFLAGS := -D_GNU_SOURCE -DMDQ_VERSION='"$(VERSION)"' -Iformats -Icommon/cli -Icommon/model -Icommon/math -Icommon/stream \
+ALL_CPPFLAGS := -D_GNU_SOURCE -DMDQ_VERSION='"$(VERSION)"' -Iformats -Icommon/cli -Icommon/model -Icommon/math -Icommon/geometry -Icommon/stream \
                 $(patsubst %,-I%,$(sort $(wildcard stages/*))) $(pkg_cflags) $(CPPFLAGS)
 ALL_CFLAGS := -std=c11 $(WARN) -march=$(ARCH) -ffp-contract=fast -fno-math-errno -fopenmp $(CFLAGS) \
               $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)

@@ -223,6 +223,11 @@ bool mdq_key_finite(const char *kind, const char *key, size_t key_size)
 {
     static const struct { const char *kind, *key; } finite[] = {
         {"layer", "scales"}, {"tile", "w"}, {"hessian", "h"}, {"activations", "x"},
+        {"tile", "lle_weights"}, {"tile", "lle_residual"}, {"tile", "lle_embedding"}, {"tile", "tangent_normal"},
+        {"tile", "row_scale"}, {"tile", "responsibilities"}, {"tile", "foot"}, {"tile", "normal"}, {"tile", "md_target"},
+        {"tile", "md"}, {"chart", "weight"}, {"chart", "noise"}, {"chart", "mean"}, {"chart", "basis"},
+        {"chart", "dec_in"}, {"chart", "dec_bias"}, {"chart", "dec_out"}, {"chart", "enc_lin"}, {"chart", "enc_in"},
+        {"chart", "enc_bias"}, {"chart", "enc_out"}, {"chart", "post_sd"},
     };
     for (size_t i = 0; i < sizeof finite / sizeof *finite; i++)
         if (strlen(finite[i].key) == key_size && memcmp(finite[i].key, key, key_size) == 0 &&

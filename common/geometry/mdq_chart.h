@@ -13,11 +13,12 @@
 #ifndef MDQ_CHART_H
 #define MDQ_CHART_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "mdq_error.h"
 
-enum { MDQ_CHART_MAX_DIM = 64, MDQ_CHART_MAX_HIDDEN = 256 };
+enum { MDQ_CHART_MAX_DIM = 64, MDQ_CHART_MAX_HIDDEN = 256, MDQ_CHART_MAX_COLS = 65536 };
 
 struct mdq_chart {
     int64_t dim_in;   /* D, columns of the column block */

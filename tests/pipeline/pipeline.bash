@@ -2,7 +2,7 @@
 setup_standins() {
     cd "$BATS_TEST_TMPDIR"
     mkdir -p bin m
-    for p in mdq-tile mdq-calib mdq-gptq mdq-pack mdq-hash; do cp "$ROOT/tests/pipeline/standin" bin/$p; done
+    for p in mdq-{tile,calib,lle,vae,label,gptq,pack,hash}; do cp "$ROOT/tests/pipeline/standin" bin/$p; done
     echo '{"num_hidden_layers": 4}' >m/config.json
     echo weights >m/model.safetensors
     echo tokens >m/tokenizer.json
@@ -12,7 +12,7 @@ setup_standins() {
     unset MAKEFLAGS MFLAGS MAKELEVEL
     all=(MDQ_BIN="$PWD/bin" MODEL=m CALIB=text.txt OUT=q)
 }
-quantize() { make -f "$ROOT/pipelines/quantize.mk" "${all[@]}" "$@"; }
+quantize() { make -f "$ROOT/pipelines/${pipeline:-quantize}.mk" "${all[@]}" "$@"; }
 
 # ran NAME=VALUE... -- STAGE:TIMES...: makes, then checks how often each program was called; others not at all.
 ran() {

@@ -305,14 +305,66 @@ static enum mdq_err start_charts(struct work *w, struct vae_block *b, const stru
     return MDQ_OK;
 }
 
+/* Selection, linear start and training for a number of components, 0: chosen. */
+static enum mdq_err fit_once(struct work *w, struct vae_block *b, int charts, int64_t cap)
+{
+    struct vae_select_options select = w->o->select;
+    struct vae_mixture m = {0};
+    enum mdq_err err;
+    double loglik;
+    select.charts = charts;
+    select.dims.cap = cap;
+    MDQ_GOTO(err, vae_mixture_new(&m, b->D, cap), done);
+    MDQ_GOTO(err, vae_select(&m, &w->train, &w->held, &select, w->resp_train, &b->selection), done);
+    if (w->held.n > 0)
+        MDQ_GOTO(err, vae_mixture_expect(&m, &w->held, w->resp_held, NULL, &loglik), done);
+    MDQ_GOTO(err, start_charts(w, b, &m), done);
+    MDQ_GOTO(err, expect(w, b, false, &b->elbo[0]), done);
+    MDQ_GOTO(err, train(w, b), done);
+    for (int c = 0; c < b->k; c++)
+        if (b->chart[c].hidden > 0 && !b->report[c].nonlinear)
+            MDQ_GOTO(err, make_linear(&b->chart[c]), done);
+done:
+    vae_mixture_free(&m);
+    return err;
+}
+
+/*
+ * Many flat pieces may stand for few curved ones: half as many components are trained too, and half of these, as long as the bound
+ * on held-out rows rises.
+ */
+static enum mdq_err try_fewer(struct work *w, struct vae_block *b, int64_t cap)
+{
+    int k = 1;
+    while (2 * k < b->k)
+        k *= 2;
+    for (; b->k > 1 && k >= 1; k /= 2) {
+        struct vae_block fewer = {.n = b->n, .D = b->D, .held = b->held};
+        enum mdq_err err = fit_once(w, &fewer, k, cap);
+        bool better = err == MDQ_OK && fewer.elbo[fewer.sweeps] > b->elbo[b->sweeps];
+        if (better) {
+            struct vae_selection chosen = b->selection; /* how the linear ones compared stays on record */
+            vae_block_free(b);
+            *b = fewer;
+            b->selection = chosen;
+            b->fewer++;
+        } else {
+            vae_block_free(&fewer);
+        }
+        MDQ_TRY(err);
+        if (!better)
+            break;
+    }
+    return MDQ_OK;
+}
+
 enum mdq_err vae_block_fit(struct vae_block *b, int64_t n, int64_t D, const float *x, const struct vae_options *options,
                            const char *tensor, int64_t block)
 {
     struct vae_options o = *options;
     struct work w = {.o = &o};
-    struct vae_mixture m = {0};
     float *rows = mdq_alloc_aligned((size_t)(n * D), sizeof *rows, "rows of a column block");
-    double *resp = mdq_alloc_aligned((size_t)(n * VAE_MAX_CHARTS), sizeof *resp, "responsibilities"), loglik;
+    double *resp = mdq_alloc_aligned((size_t)(n * VAE_MAX_CHARTS), sizeof *resp, "responsibilities"), bound;
     enum mdq_err err = MDQ_E_INTERNAL;
     *b = (struct vae_block){.n = n, .D = D};
     o.select.dims.seed = o.train.seed = o.seed;
@@ -328,19 +380,13 @@ enum mdq_err vae_block_fit(struct vae_block *b, int64_t n, int64_t D, const floa
     w.held = (struct vae_rows){b->held, D, rows + (n - b->held) * D};
     int64_t cap = o.select.dims.fixed >= 0 ? o.select.dims.fixed : o.select.dims.cap;
     cap = cap < D - 1 ? cap : D - 1;
-    MDQ_GOTO(err, vae_mixture_new(&m, D, cap), done);
-    o.select.dims.cap = cap;
-    MDQ_GOTO(err, vae_select(&m, &w.train, &w.held, &o.select, w.resp_train, &b->selection), done);
-    if (w.held.n > 0)
-        MDQ_GOTO(err, vae_mixture_expect(&m, &w.held, w.resp_held, NULL, &loglik), done);
-    MDQ_GOTO(err, start_charts(&w, b, &m), done);
-    MDQ_GOTO(err, expect(&w, b, false, &b->elbo[0]), done);
-    MDQ_GOTO(err, train(&w, b), done);
-    for (int c = 0; c < b->k; c++)
-        if (b->chart[c].hidden > 0 && !b->report[c].nonlinear)
-            MDQ_GOTO(err, make_linear(&b->chart[c]), done);
-    MDQ_GOTO(err, vae_mixture_elbo(b->chart, b->k, n, x, resp, w.values), done);
+    MDQ_GOTO(err, fit_once(&w, b, o.select.charts, cap), done);
+    if (o.select.charts == 0 && o.train.epochs > 0 && b->held > 0)
+        MDQ_GOTO(err, try_fewer(&w, b, cap), done);
+    MDQ_GOTO(err, expect(&w, b, false, &bound), done);
+    MDQ_GOTO(err, parts_of(&w, b), done);
     MDQ_GOTO(err, held_out_noise(&w, b), done);
+    MDQ_GOTO(err, vae_mixture_elbo(b->chart, b->k, n, x, resp, w.values), done);
     err = place_rows(b, x, &o, resp);
 done:
     for (int c = 0; c < VAE_MAX_CHARTS; c++) {
@@ -348,7 +394,6 @@ done:
         vae_part_free(&w.part_held[c]);
         mdq_chart_free(&w.before[c]);
     }
-    vae_mixture_free(&m);
     free(rows);
     free(resp);
     free(w.resp_train);

@@ -42,6 +42,7 @@ struct vae_block {
     int64_t floored, held;
     double elbo[VAE_MAX_SWEEPS + 1];   /* mixture bound on held-out rows, per row, as above */
     int sweeps;
+    int fewer;                         /* how often half as many, trained, were better */
 };
 
 /* x [n, D]: rows of the block, each divided by its tile's scale. Released with vae_block_free, also after a failure. */

@@ -57,6 +57,7 @@ char *vae_report_layer(const struct vae_block *blocks, int64_t n)
         bad |= json_object_set_new(o, "dims", dims);
         bad |= json_object_set_new(o, "elbo", list_of(b->elbo, b->sweeps + 1));
         bad |= json_object_set_new(o, "floored", real((double)b->floored / (double)b->n));
+        bad |= json_object_set_new(o, "halved", json_integer(b->fewer));
         bad |= json_object_set_new(o, "held_out", json_integer(b->held));
         bad |= json_object_set_new(o, "merged", json_integer(b->selection.merged));
         bad |= json_object_set_new(o, "missed", json_integer(missed));

@@ -9,7 +9,8 @@
 #include "vae_adam.h"
 #include "vae_eigen.h"
 
-enum { BATCH = 256, PAIRS = 2, EXTRA = 4 };
+/* Rows of a product; rows of a gradient step; steps of a sweep at least, as far as four times the epochs allow. */
+enum { BATCH = 256, STEP = 64, STEPS = 400, PAIRS = 2, EXTRA = 4 };
 #define LN_2PI 1.8378770664093453
 
 /* LAPACK: a x = b for symmetric positive definite a. */
@@ -426,28 +427,29 @@ enum mdq_err vae_sweep(struct mdq_chart *c, const struct vae_part *train, const 
     MDQ_GOTO(err, vae_adam_new(&adam, c), done);
     MDQ_GOTO(err, vae_part_elbo(c, judge, &start), done);
     top = start;
-    const int64_t batches = (train->n + BATCH - 1) / BATCH;
-    for (int epoch = 0; epoch < o->epochs; epoch++) {
+    const int64_t batches = (train->n + STEP - 1) / STEP, wanted = (STEPS + batches - 1) / batches;
+    const int epochs = wanted <= o->epochs ? o->epochs : wanted < 4 * o->epochs ? (int)wanted : 4 * o->epochs;
+    for (int epoch = 0; epoch < epochs; epoch++) {
         MDQ_GOTO(err, solve_output(c, train, &random, &b), done);
         /* the step falls along a cosine; batches come in another order each time */
-        double rate = 0.5 * (1 + cos(3.14159265358979 * epoch / o->epochs)) / (1 + sweep);
+        double rate = 0.5 * (1 + cos(3.14159265358979 * epoch / epochs)) / (1 + sweep);
         int64_t shift = mdq_random_below(&random, batches);
         for (int64_t k = 0; k < batches; k++) {
-            int64_t r0 = (k + shift) % batches * BATCH, n = train->n - r0 < BATCH ? train->n - r0 : BATCH;
+            int64_t r0 = (k + shift) % batches * STEP, n = train->n - r0 < STEP ? train->n - r0 : STEP;
             for (int64_t i = 0; i < n * d; i++)
                 b.eps[i] = (float)mdq_random_normal(&random);
             gradients(c, n, train->x + r0 * D, train->weight + r0, &b, &adam.gradient);
             vae_adam_step(&adam, c, rate);
         }
-        if (epoch % 4 != 3 && epoch != o->epochs - 1)
+        if (epoch % 3 != 2 && epoch != epochs - 1)
             continue;
         MDQ_GOTO(err, solve_output(c, train, &random, &b), done);
         MDQ_GOTO(err, vae_part_elbo(c, judge, &now), done);
         if (now > top) {
             top = now;
             MDQ_GOTO(err, vae_chart_copy(&best, c), done);
-        } else if (epoch >= 7 && top == start) {
-            break; /* no better than what it began with: nothing there to learn */
+        } else if (epoch >= 5 && top == start) {
+            break; /* curvature shows at the first solution of the output layer: nothing there to learn */
         }
     }
     *gain = top - start;

@@ -72,7 +72,8 @@ static void agree(float *x, int64_t n, int64_t D, int64_t k, double tolerance)
     uint16_t *nb = malloc(sizeof *nb * pairs);
     double *d2 = malloc(sizeof *d2 * pairs), *w = malloc(sizeof *w * pairs), *wr = malloc(sizeof *w * pairs);
     double *res = malloc(sizeof *res * rows), *rr = malloc(sizeof *res * rows), *nr = malloc(sizeof *nr * rows);
-    double *normal = malloc(sizeof *nr * rows), *basis = malloc(sizeof *basis * (size_t)(D * k) * rows), *br = malloc(sizeof *br * (size_t)(D * k) * rows);
+    double *normal = malloc(sizeof *nr * rows), *basis = malloc(sizeof *basis * (size_t)(D * k) * rows);
+    double *br = malloc(sizeof *br * (size_t)(D * k) * rows);
     uint8_t *dim = malloc(rows), *dr = malloc(rows), *direct = malloc(rows);
     double scale = 0;
     assert_int_equal(lle_neighbours_ref(n, D, x, D, k, nb, d2), MDQ_OK);
@@ -100,7 +101,9 @@ static void agree(float *x, int64_t n, int64_t D, int64_t k, double tolerance)
     }
     /* from the rows themselves, in two parts, with the basis: the same plane */
     assert_int_equal(mdq_local_pca(n, D, x, D, k, nb, 0.95, 0, 0, n / 3, direct, NULL, basis), MDQ_OK);
-    assert_int_equal(mdq_local_pca(n, D, x, D, k, nb, 0.95, 0, n / 3, n - n / 3, direct + n / 3, normal, basis + n / 3 * D * k), MDQ_OK);
+    int64_t part = n / 3;
+    assert_int_equal(mdq_local_pca(n, D, x, D, k, nb, 0.95, 0, part, n - part, direct + part, normal, basis + part * D * k),
+                     MDQ_OK);
     assert_memory_equal(direct, dr, rows);
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < k; j++) {
@@ -118,8 +121,9 @@ static void agree(float *x, int64_t n, int64_t D, int64_t k, double tolerance)
             /* the last direction may be one of two of nearly equal variance; on the whole the spaces are one */
             assert_true(fabs(inside - want) < 1e-4);
         }
-    free(nb); free(d2); free(w); free(wr); free(res); free(rr); free(nr); free(normal); free(basis); free(br);
-    free(dim); free(dr); free(direct);
+    void *all[] = {nb, d2, w, wr, res, rr, nr, normal, basis, br, dim, dr, direct};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        free(all[i]);
     drop(&p);
 }
 

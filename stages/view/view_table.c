@@ -178,7 +178,7 @@ static void md_totals(struct view_table *t, struct mdq_bytes *b)
         for (int i = 0; i < 3 && n[k] > 0; i++)
             q[k][i] = bin_quantile(t->total[k].bins, n[k], wanted[i]);
     }
-    md_line(t, b, "total", n, q, met, missed, "", t->floored_known > 0 ? t->floored_points / t->floored_known : -1);
+    md_line(t, b, "total", n, q, met, missed, "-", t->floored_known > 0 ? t->floored_points / t->floored_known : -1);
 }
 
 /* What mdq-gptq says of the whole layer, where it does. */

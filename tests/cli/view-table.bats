@@ -27,7 +27,7 @@ line() { awk -v name="$1" '$1 ~ name { $1 = ""; print substr($0, 2); exit }'; }
     [[ "$(line 0.self_attn.q <table)" =~ ^60\ 60\ 0\ 0\ 0\ charts\ 0\.0(29|30)/0\.295/0\.56[01]\ -\ -\ -\ 0/0/0\ 0/0/0\ 25\.00\ % ]]
     # heading, 14 layers, totals of two blocks
     [ "$(wc -l <table)" -eq 16 ]
-    line total <table | grep -q '^564 400 82 82 0 .*42/42/0 40/40/0 25.00 %$'
+    line total <table | grep -q '^604 440 82 82 0 - .*42/42/0 40/40/0 25.00 %$'
     # aligned: all lines are as long
     [ "$(awk '{ print length($0) }' table | sort -u | wc -l)" -eq 1 ]
 }
@@ -40,7 +40,7 @@ line() { awk -v name="$1" '$1 ~ name { $1 = ""; print substr($0, 2); exit }'; }
     done | sort -n >values
     n=$(wc -l <values)
     [ "$(cut -d' ' -f1 total)" -eq "$n" ]
-    IFS=/ read -r q5 q50 q95 < <(cut -d' ' -f6 total)
+    IFS=/ read -r q5 q50 q95 < <(cut -d' ' -f7 total)
     for q in "5 $q5" "50 $q50" "95 $q95"; do
         awk -v n="$n" -v q="${q% *}" -v got="${q#* }" 'NR == int(q / 100 * (n - 1) + 0.5) + 1 {
             d = got - $1 / 100; exit !(d < 0.002 && d > -0.002) }' values || { echo "$q"; cat total; return 1; }

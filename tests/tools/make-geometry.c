@@ -7,7 +7,7 @@
  * Row i of a tile gets md = i / 100; with --status and a label, md_status 1 where i is even, else 2. Tile (r, c) has the LLE
  * residual 0.1 (r + 1), null 0.8, dim95 13, dim_parallel 4 + r, manifold where r is even. Column block c has charts of
  * dimension 3 + c and 5 + c with weights 0.25 and 0.75, noise 0.2 and 0.4, 0 and 8 hidden units. Each layer reports the basis
- * "charts" and a quarter of its points floored.
+ * "charts" and a quarter of its points floored. A report or lle that is there already stays.
  */
 #include <stdio.h>
 #include <string.h>
@@ -17,7 +17,8 @@
 static enum mdq_err add_layer(struct mdq_writer *out, const struct mdq_header *h, struct mdq_record *r)
 {
     struct mdq_id id = mdq_record_id(r);
-    MDQ_TRY(mdq_record_set_json(r, "qreport", "{\"md\":{\"basis\":\"charts\",\"floored\":0.25}}"));
+    if (!mdq_record_has(r, "qreport"))
+        MDQ_TRY(mdq_record_set_json(r, "qreport", "{\"md\":{\"basis\":\"charts\",\"floored\":0.25}}"));
     MDQ_TRY(mdq_writer_put(out, r));
     const struct mdq_layer_entry *e = mdq_header_layer(h, mdq_header_find_layer(h, id.tensor));
     for (int64_t c = 0; c < e->tile_cols; c++) {
@@ -57,7 +58,7 @@ static enum mdq_err add_tile(struct mdq_record *r, bool with_status)
         MDQ_TRY(mdq_record_set_array(r, "md_status", &a));
     snprintf(lle, sizeof lle, "{\"residual\":%.3f,\"null_residual\":0.8,\"dim95\":13,\"dim_parallel\":%d,\"manifold\":%s}",
              0.1 * (double)(id.row + 1), 4 + (int)id.row, id.row % 2 ? "false" : "true");
-    return mdq_record_set_json(r, "lle", lle);
+    return mdq_record_has(r, "lle") ? MDQ_OK : mdq_record_set_json(r, "lle", lle);
 }
 
 static enum mdq_err copy(char *from, const char *to, bool status)

@@ -3,6 +3,7 @@
  * experiments, which stands where mdq-score measures. Adds label and md_target to every tile.
  */
 #include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -11,8 +12,8 @@
 #include "label_choose.h"
 #include "mdq.h"
 #include "mdq_cli.h"
+#include "mdq_jansson.h"
 #include "mdq_log.h"
-#include "mdq_pack.h"   /* text of the arguments */
 #include "mdq_tiling.h"
 
 struct opts {
@@ -185,30 +186,23 @@ static enum mdq_err copy(struct state *s)
     }
 }
 
-static void add_regex(struct mdq_bytes *b, const char *name, const char *regex)
-{
-    if (!regex)
-        return;
-    mdq_bytes_printf(b, "\"%s\":", name);
-    mdq_mp_quote(b, regex, strlen(regex));
-    mdq_bytes_printf(b, ",");
-}
-
-/* The arguments that change what is written, keys sorted. */
+/* The arguments that change what is written. */
 static enum mdq_err derive_header(struct state *s)
 {
     const struct opts *o = s->o;
-    struct mdq_bytes b = {0};
-    mdq_bytes_printf(&b, "{");
-    add_regex(&b, "functional", o->regex[LABEL_FUNCTIONAL]);
-    mdq_bytes_printf(&b, "\"lambda\":%.17g,\"md_functional\":%.17g,\"md_sensitive\":%.17g,\"seed\":%llu,", o->lambda,
-                     o->md[LABEL_FUNCTIONAL], o->md[LABEL_SENSITIVE], (unsigned long long)o->cli.seed);
-    add_regex(&b, "sensitive", o->regex[LABEL_SENSITIVE]);
-    mdq_bytes_printf(&b, "\"share\":[%.17g,%.17g]}", o->share[LABEL_FUNCTIONAL], o->share[LABEL_SENSITIVE]);
-    mdq_bytes_add(&b, "", 1);
-    enum mdq_err err = b.failed ? MDQ_E_INTERNAL : mdq_header_derive(&s->head, mdq_reader_header(s->in),
-                                                                     o->cli.no_pg ? NULL : "mdq-label", (char *)b.data);
-    mdq_bytes_free(&b);
+    json_t *args = json_pack("{s:f, s:f, s:f, s:I, s:[f, f]}", "lambda", o->lambda, "md_functional", o->md[LABEL_FUNCTIONAL],
+                             "md_sensitive", o->md[LABEL_SENSITIVE], "seed", (json_int_t)o->cli.seed, "share",
+                             o->share[LABEL_FUNCTIONAL], o->share[LABEL_SENSITIVE]);
+    if (o->regex[LABEL_FUNCTIONAL])
+        json_object_set_new(args, "functional", json_string(o->regex[LABEL_FUNCTIONAL]));
+    if (o->regex[LABEL_SENSITIVE])
+        json_object_set_new(args, "sensitive", json_string(o->regex[LABEL_SENSITIVE]));
+    char *text = args ? json_dumps(args, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
+    enum mdq_err err = text ? mdq_jansson_check() : mdq_fail_nomem("arguments", 0);
+    if (!err)
+        err = mdq_header_derive(&s->head, mdq_reader_header(s->in), o->cli.no_pg ? NULL : "mdq-label", text);
+    free(text);
+    json_decref(args);
     return err;
 }
 

@@ -1,6 +1,7 @@
 /*
  * mdq-view: records as text, one line of JSON each, in the order of the stream. Scalars, lists and maps are printed so
- * that they read back the same; arrays as dtype and shape, with --stats their smallest, largest and mean element.
+ * that they read back the same; arrays as dtype and shape, with --stats their smallest, largest and mean element. Or,
+ * with --table, a summary of what a stage found.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,18 +11,22 @@
 #include "mdq_internal.h"    /* entries of a record, JSON */
 #include "mdq_output.h"      /* -o */
 #include "view_array_stats.h" /* the numbers of --stats */
+#include "view_table.h"       /* --table */
 
 struct opts {
     struct mdq_cli cli;
     struct mdq_strings inputs;
-    bool header, stats;
+    bool header, stats, table;
+    int kind; /* of table */
 };
 
-enum { KEY_HEADER = 1, KEY_STATS };
+enum { KEY_HEADER = 1, KEY_STATS, KEY_TABLE };
 
 static const struct argp_option options[] = {
     {"header", KEY_HEADER, 0, 0, "print the header and nothing else", 1},
     {"stats", KEY_STATS, 0, 0, "print minimum, maximum and mean of arrays, and a last line of totals", 1},
+    {"table", KEY_TABLE, "WHAT", 0, "instead a table, a line for each layer: md (manifold distortions by class and constraints), "
+                                    "lle (neighbourhoods), vae (charts, for each column block)", 1},
     {0},
 };
 
@@ -31,6 +36,14 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case KEY_HEADER: o->header = true; break;
     case KEY_STATS: o->stats = true; break;
+    case KEY_TABLE:
+        o->table = true;
+        o->kind = mdq_arg_choice(state, "--table", arg, view_table_names);
+        break;
+    case ARGP_KEY_END:
+        if (o->header + o->stats + o->table > 1 && o->table)
+            argp_error(state, "--table goes with neither --header nor --stats");
+        break;
     case ARGP_KEY_ARG: return mdq_strings_add(&o->inputs, arg) == MDQ_OK ? 0 : ENOMEM;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -159,6 +172,23 @@ static enum mdq_err print_all(const struct opts *o, struct mdq_reader *in, struc
     return MDQ_OK;
 }
 
+static enum mdq_err print_table(const struct opts *o, struct mdq_reader *in, struct mdq_output *out, struct mdq_bytes *b)
+{
+    struct view_table *t = NULL;
+    struct mdq_record *r = NULL;
+    enum mdq_err err = view_table_new(&t, (enum view_table_kind)o->kind, mdq_reader_header(in), b);
+    while (!err && !(err = mdq_reader_next(in, &r)) && r) {
+        size_t before = b->size;
+        err = view_table_add(t, r, b);
+        if (!err && b->size > before) /* whole lines, as they come */
+            err = flush(out, b);
+    }
+    if (!err)
+        err = view_table_end(t, b);
+    view_table_free(&t);
+    return err;
+}
+
 static enum mdq_err run(void *arg)
 {
     struct opts *o = arg;
@@ -175,6 +205,8 @@ static enum mdq_err run(void *arg)
         mdq_bytes_printf(&b, "\n");
         err = text ? MDQ_OK : MDQ_E_INTERNAL;
         free(text);
+    } else if (o->table) {
+        err = print_table(o, in, out, &b);
     } else {
         err = print_all(o, in, out, &b);
     }

@@ -152,3 +152,23 @@ quantize() {
     in_tree uninstall
     [ -z "$(find "$there" -type f)" ]
 }
+@test "geometry: -j2 makes the same bytes as -j1, and merged streams have the keys of all stages" {
+    without=()
+    [ -x "$BIN/mdq-vae" ] || without=(VAE=none)
+    for j in 1 2; do
+        (unset MAKEFLAGS MFLAGS MAKELEVEL
+            make -f "$ROOT/pipelines/geometry.mk" MDQ_BIN="$BIN" MODEL=m CALIB=text.txt GROUP=32 TOKENS=4096 CTX=64 \
+                "${without[@]}" LABELS="--functional 'mlp[.]' --sensitive down_proj --share 10,5" WORK=wg$j OUT=g$j -j$j)
+    done
+    diff -r g1 g2
+    for f in wg1/*/block-*.mdq; do cmp "$f" "wg2/${f#wg1/}"; done
+    mdq-cat -q wg1/tile-*/block-*.mdq -o tiles.mdq
+    mdq-cat -q wg1/label-*/block-*.mdq -o labels.mdq
+    mdq-cat -q wg1/lle-*/block-*.mdq -o lle.mdq
+    mdq-check -q labels.mdq
+    mdq-check -q lle.mdq
+    # the labels of all blocks are what the whole model gets at once
+    diff <(mdq-label -q --thin --functional 'mlp[.]' --sensitive down_proj --share 10,5 tiles.mdq | mdq-view --stats) \
+        <(mdq-view --stats labels.mdq)
+    mdq-view tiles.mdq lle.mdq labels.mdq | jq -se '[.[] | select(.t == "tile") | has("w") and has("lle") and has("label")] | all'
+}

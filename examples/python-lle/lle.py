@@ -176,11 +176,11 @@ def with_provenance(header, args):
     """The header with an entry of ours, whose parents are all chain ends (3.4)."""
     chain = value(header["prov"])
     parents = {p for e in chain for p in e["prev"]}
-    ids, name, n = [e["id"] for e in chain], "mdq-lle", 0
+    ids, name, n = [e["id"] for e in chain], "lle.py", 0
     while name in ids:
         n += 1
-        name = "mdq-lle.%d" % n
-    entry = {"id": name, "prog": "mdq-lle", "version": VERSION, "args": args, "prev": [i for i in ids if i not in parents]}
+        name = "lle.py.%d" % n
+    entry = {"id": name, "prog": "lle.py", "version": VERSION, "args": args, "prev": [i for i in ids if i not in parents]}
     return dict(header, prov=pack("prov") + pack(chain + [entry]))
 
 

@@ -225,7 +225,7 @@ static enum mdq_err md_tile(struct view_table *t, struct mdq_record *r)
     struct mdq_array a;
     bool labels = mdq_record_has(r, "label"), status = labels && mdq_record_has(r, "md_status");
     if (!mdq_record_has(r, "md"))
-        return mdq_fail(MDQ_E_DATA, "%s: tile [%lld,%lld]: has no key md: was it made by mdq-gptq, of a stream with charts?",
+        return mdq_fail(MDQ_E_DATA, "%s: tile [%lld,%lld]: has no key md: was it made by mdq-gptq, of tiles with lle or charts?",
                         id.tensor, (long long)id.row, (long long)id.col);
     MDQ_TRY(mdq_record_get_array(r, "md", &a));
     int64_t n = a.ndim == 1 ? a.shape[0] : 0;

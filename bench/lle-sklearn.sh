@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# mdq-lle against scikit-learn's LocallyLinearEmbedding on the same Gaussian tiles of 256 x 256, at equal threads:
-# TILES of them (default 16), k = 15, 2 dimensions. scikit-learn once with its default solver (arpack here) and once with the dense
-# one; mdq-lle with and without the embedding, as bench-lle measures it and as the program runs on a stream.
+# mdq-lle against scikit-learn's LocallyLinearEmbedding on Gaussian tiles of 256 x 256, at equal THREADS (default 1): per
+# tile, TILES of them in memory for scikit-learn (default 112, as many as the stream has that mdq-lle reads), k = 15, 2 dimensions.
+# scikit-learn once with its default solver and once with the dense one; mdq-lle with and without the embedding. Processor
+# time with one thread, wall-clock time with more.
 set -euo pipefail
 BIN=${MDQ_BIN:?run by make bench} TOOLS=${MDQ_TOOLS:?run by make bench}
 python=${MDQ_INTEROP_PYTHON:-$(cd "$(dirname "$0")/.." && pwd)/build/interop-venv/bin/python}
@@ -10,13 +11,12 @@ if ! "$python" -c 'import sklearn, numpy' 2>/dev/null; then
     exit 0
 fi
 threads=${THREADS:-1}
-tiles=${TILES:-16}
+tiles=${TILES:-112}
 dir=$(mktemp -d "${MDQ_BENCH_DIR:-${TMPDIR:-/tmp}}/mdq-lle.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 export OMP_NUM_THREADS=$threads OPENBLAS_NUM_THREADS=$threads
 
-# A layer of 4096 x (256 rows per 16 tiles), as a model of one block whose mlp.down_proj has it: gate and up are left out
-# by timing per tile.
+# one block of seven matrices of 1024 x 1024: 112 tiles
 "$TOOLS"/tests/tools/make-model -q -o "$dir/m" --hidden 1024 --intermediate 1024 --layers 1 --heads 4 --vocab 258 --ctx 32
 "$BIN"/mdq-tile -q "$dir/m" -o "$dir/t.mdq"
 count=$("$BIN"/mdq-view "$dir/t.mdq" | grep -c '"t":"tile"')

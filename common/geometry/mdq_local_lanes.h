@@ -1,6 +1,6 @@
 /*
- * Many small neighbourhoods at once: eight points side by side, one in each lane of a vector, so that problems of 15 x 15
- * run at the speed of long ones. Lanes never mix.
+ * Many small neighbourhoods at once: points side by side, one in each lane of a vector, so that problems of 15 x 15 run at
+ * the speed of long ones. Lanes never mix: how many there are changes no result.
  *
  * A neighbourhood is its local Gram matrix about the point x_i: C_ab = (x_a - x_i) . (x_b - x_i), a, b = 0 .. k - 1 its
  * neighbours. It is held as the packed lower triangle, entry (a, b), b <= a, at mdq_packed(a, b).
@@ -10,9 +10,14 @@
 
 #include <stdint.h>
 
-enum { MDQ_LANES = 8 };
-typedef double mdq_lanes __attribute__((vector_size(64)));
-typedef int64_t mdq_lane_mask __attribute__((vector_size(64)));
+#ifdef __AVX512F__
+#define MDQ_LANE_BYTES 64
+#else
+#define MDQ_LANE_BYTES 32 /* wider vectors than the CPU's are slow with gcc */
+#endif
+enum { MDQ_LANES = MDQ_LANE_BYTES / 8 };
+typedef double mdq_lanes __attribute__((vector_size(MDQ_LANE_BYTES)));
+typedef int64_t mdq_lane_mask __attribute__((vector_size(MDQ_LANE_BYTES)));
 
 static inline int64_t mdq_packed(int64_t a, int64_t b)
 {
@@ -36,7 +41,7 @@ void mdq_local_gram(int64_t D, const float *x, int64_t ldx, int64_t i, int64_t k
                     int lane, mdq_lanes *c);
 
 /*
- * The local PCA of eight neighbourhoods from their Gram matrices (units: weights squared), which are overwritten.
+ * The local PCA of MDQ_LANES neighbourhoods from their Gram matrices (units: weights squared), which are overwritten.
  * Per lane: dim = eigenvalues of the covariance about the neighbours' mean, largest first, that reach `variance` of
  * their sum (at most cap when cap > 0), normal = distance of the point from the plane through that mean.
  * Householder's tridiagonal form, then implicit QL, as in EISPACK's tred2 and tql2 without the vectors: all that is

@@ -1,4 +1,4 @@
-/* Reconstruction weights and tangents of all rows of a tile, eight rows at a time. */
+/* Reconstruction weights and tangents of all rows of a tile, several rows at a time. */
 #ifndef LLE_WEIGHTS_H
 #define LLE_WEIGHTS_H
 

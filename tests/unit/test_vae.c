@@ -180,7 +180,7 @@ static void distortion_is_the_analytic_one(void **state)
 {
     (void)state;
     struct manifold_spec spec = {AFFINE_PLANE, 64, 3, 1, 0.05, 9};
-    struct manifold_points p = manifold_sample(&spec, 2000, 0);
+    struct manifold_points p = manifold_sample(&spec, 4096, 0);
     struct vae_options o = options_for(0, -1, 24);
     struct vae_block b;
     struct mdq_random r;
@@ -213,7 +213,7 @@ static void distortion_is_the_analytic_one(void **state)
         sum += error;
     }
     assert_true(sum / (double)p.n < 0.01);
-    assert_true(far < 100); /* of 2000: points far out, where the plane's own error of estimation shows */
+    assert_true(far < 410); /* of 4096: points far out, where the plane's own error of estimation shows */
     vae_block_free(&b);
     manifold_free(&p);
 }

@@ -4,25 +4,16 @@
 #ifndef GPTQ_LAYER_H
 #define GPTQ_LAYER_H
 
-#include "mdq.h"
+#include "mdq_layer_tiles.h"
 #include "quant_grid.h"
 
 struct gptq_layer {
-    struct mdq_layer_entry entry; /* of the stream's header, which must outlive this */
-    struct mdq_record **held;     /* in the order they came; released by gptq_layer_free or _clear */
-    int n, capacity;
-    float *w;                     /* [rows, cols]; buffer reused */
+    struct mdq_layer_tiles tiles; /* records, table entry, weights */
     uint8_t *codes;               /* [rows, cols]; buffer reused */
-    size_t size;                  /* entries both buffers can hold */
+    size_t size;                  /* entries it can hold */
 };
 
-/* Takes over a record of the layer. */
-enum mdq_err gptq_layer_hold(struct gptq_layer *l, struct mdq_record *rec);
-/*
- * Weights from the tiles into l->w, and the buffer of codes. MDQ_E_DATA naming layer and tile: no layer record, a
- * tile that is missing, comes twice or has another place or shape than the header's table says, a weight that is not
- * finite, a layer that is quantized already.
- */
+/* Weights from the tiles, and the buffer of codes. MDQ_E_DATA as mdq_layer_tiles_assemble, and when the layer is quantized already. */
 enum mdq_err gptq_layer_assemble(struct gptq_layer *l);
 /* Adds the q* keys, scales, zeros and qreport (JSON) to the layer record, and codes to each tile. */
 enum mdq_err gptq_layer_store(struct gptq_layer *l, const struct quant_grid *g, const char *method, const char *order,

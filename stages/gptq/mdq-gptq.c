@@ -222,7 +222,7 @@ static enum mdq_err quantize(struct state *s, struct quant_grid *g, struct gptq_
     bool fresh = false;
     struct quant_spec spec = {.bits = o->bits, .group = r->ragged ? 0 : o->group, .symmetric = o->sym,
                               .scale = scale_types[o->scale]};
-    enum mdq_err err = quant_grid_fit(g, l->w, l->entry.rows, l->entry.cols, &spec);
+    enum mdq_err err = quant_grid_fit(g, l->tiles.w, l->tiles.entry.rows, l->tiles.entry.cols, &spec);
     if (err != MDQ_OK)
         return mdq_fail_in(err, "%s", r->tensor);
     r->group = g->group;
@@ -233,7 +233,7 @@ static enum mdq_err quantize(struct state *s, struct quant_grid *g, struct gptq_
     if (s->stats) {
         if (!gptq_hessians_covers(s->stats, r->tensor))
             gptq_factor_free(&s->factor); /* before the next H needs the room */
-        MDQ_TRY(gptq_hessians_find(s->stats, &l->entry, &h, &fresh));
+        MDQ_TRY(gptq_hessians_find(s->stats, &l->tiles.entry, &h, &fresh));
         r->has_hessian = true;
         r->tokens = h->count;
         for (int64_t i = 0; i < h->n; i++)
@@ -241,13 +241,13 @@ static enum mdq_err quantize(struct state *s, struct quant_grid *g, struct gptq_
     }
     if (o->method == BY_GPTQ)
         MDQ_TRY(prepare_factor(s, h, fresh, r));
-    MDQ_TRY(r->gptq ? gptq_quantize(l->w, g, &s->factor, l->codes, &r->outcome)
-                    : quant_rtn(l->w, g, l->codes, &r->outcome));
+    MDQ_TRY(r->gptq ? gptq_quantize(l->tiles.w, g, &s->factor, l->codes, &r->outcome)
+                    : quant_rtn(l->tiles.w, g, l->codes, &r->outcome));
     if (!h)
         return MDQ_OK;
-    MDQ_TRY(gptq_output_norm(l->w, g, NULL, h->h, o->precision == 1, &r->whw));
+    MDQ_TRY(gptq_output_norm(l->tiles.w, g, NULL, h->h, o->precision == 1, &r->whw));
     if (!r->gptq)
-        return gptq_output_norm(l->w, g, l->codes, h->h, o->precision == 1, &r->ehe);
+        return gptq_output_norm(l->tiles.w, g, l->codes, h->h, o->precision == 1, &r->ehe);
     r->ehe = gptq_output_error(&s->factor, &r->outcome);
     return MDQ_OK;
 }
@@ -262,7 +262,7 @@ static enum mdq_err new_report(struct state *s, struct gptq_report **r)
         s->reports = v;
         s->capacity = more;
     }
-    const struct mdq_layer_entry *e = &s->layer.entry;
+    const struct mdq_layer_entry *e = &s->layer.tiles.entry;
     *r = s->reports + s->done;
     **r = (struct gptq_report){.tensor = mdq_strdup(e->tensor), .rows = e->rows, .cols = e->cols, .bits = s->o->bits,
                                .ragged = s->o->group > 0 && e->cols % s->o->group != 0};
@@ -279,7 +279,7 @@ static enum mdq_err flush(struct state *s)
     struct gptq_report *r;
     struct quant_grid g = {0};
     char *inner = NULL, *line = NULL;
-    if (l->n == 0)
+    if (l->tiles.n == 0)
         return MDQ_OK;
     MDQ_TRY(new_report(s, &r));
     mdq_progress_note("%s", r->tensor);
@@ -292,8 +292,8 @@ static enum mdq_err flush(struct state *s)
     if (!(inner = gptq_report_json(r, false)) || !(line = gptq_report_json(r, true)))
         goto done;
     MDQ_GOTO(err, gptq_layer_store(l, &g, r->gptq ? "gptq" : "rtn", r->gptq ? orders[s->o->order] : "natural", inner), done);
-    for (int i = 0; i < l->n; i++)
-        MDQ_GOTO(err, mdq_writer_put(s->out, l->held[i]), done);
+    for (int i = 0; i < l->tiles.n; i++)
+        MDQ_GOTO(err, mdq_writer_put(s->out, l->tiles.held[i]), done);
     if (s->report) {
         MDQ_GOTO(err, mdq_output_write(s->report, line, strlen(line)), done);
         MDQ_GOTO(err, mdq_output_write(s->report, "\n", 1), done);
@@ -311,13 +311,13 @@ static enum mdq_err process(struct state *s, struct mdq_record *rec)
 {
     const struct mdq_header *h = mdq_reader_header(s->in);
     const char *tensor = mdq_record_id(rec).tensor;
-    if (s->layer.n > 0 && strcmp(s->layer.entry.tensor, tensor) != 0)
+    if (s->layer.tiles.n > 0 && strcmp(s->layer.tiles.entry.tensor, tensor) != 0)
         MDQ_TRY(flush(s));
     int at = mdq_header_find_layer(h, tensor);
     if (at < 0) /* of no layer: not ours */
         return mdq_writer_put(s->out, rec);
-    s->layer.entry = *mdq_header_layer(h, at);
-    return gptq_layer_hold(&s->layer, rec);
+    s->layer.tiles.entry = *mdq_header_layer(h, at);
+    return mdq_layer_tiles_hold(&s->layer.tiles, rec);
 }
 
 static enum mdq_err finish(struct state *s)

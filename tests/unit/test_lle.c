@@ -237,6 +237,11 @@ static void test_ties_and_duplicates(void **state)
     assert_memory_equal(nb, p.nb, sizeof nb);
     assert_int_equal(lle_duplicates(50, 9, p.nb, p.dist2), 25);
     drop(&p);
+    /* every row of a cloud three times: neighbourhoods of low rank, in which most have an equal */
+    x = cloud(12, 60, 20, 0, 1, 0);
+    memcpy(x + 20 * 20, x, sizeof *x * 20 * 20);
+    memcpy(x + 40 * 20, x, sizeof *x * 20 * 20);
+    agree(x, 60, 20, 15, 1e-8);
 }
 
 /* The sine of the largest angle between the spans of the first m columns. */

@@ -326,6 +326,11 @@ static enum mdq_err off_tangent(const struct gptq_geometry *g, const float *w, i
     return err;
 }
 
+float gptq_md_of(const struct gptq_geometry *g, int64_t at, double off)
+{
+    return (float)(off == 0 ? 0 : g->norm[at] > 0 ? fmin(off / g->norm[at], 1e30) : 1e30);
+}
+
 enum mdq_err gptq_distortion(const struct gptq_geometry *g, const float *w, const float *q, float *md)
 {
     bool starved = false;
@@ -342,7 +347,7 @@ enum mdq_err gptq_distortion(const struct gptq_geometry *g, const float *w, cons
         ready = ready && off_tangent(g, w, i, j, e, off) == MDQ_OK;
         for (int64_t r = 0; ready && r < rows; r++) {
             int64_t at = (row0 + r) * g->blocks + j;
-            md[at] = (float)(off[r] == 0 ? 0 : g->norm[at] > 0 ? fmin(off[r] / g->norm[at], 1e30) : 1e30);
+            md[at] = gptq_md_of(g, at, off[r]);
         }
         starved = starved || !ready;
         free(e);
@@ -387,5 +392,21 @@ enum mdq_err gptq_tangent(const struct gptq_geometry *g, const float *w, int64_t
             u[p * dim + a] = u[p * k + a];
     *rank = dim;
     free(nb);
+    return err;
+}
+
+enum mdq_err gptq_point_off(const struct gptq_geometry *g, const float *w, int64_t row, int64_t block, const float *e, double *off)
+{
+    const int64_t at = row * g->blocks + block, D = g->first[block + 1] - g->first[block];
+    int64_t rank;
+    if (g->basis == GPTQ_BASIS_CHART)
+        return mdq_chart_off_tangent(&g->charts[block * g->most_charts + g->chart[at]], 1, g->foot + at * g->most_dim, e, D, off);
+    double *u = mdq_alloc_aligned((size_t)(D * MDQ_CHART_MAX_DIM), sizeof *u, "tangent");
+    enum mdq_err err = u ? gptq_tangent(g, w, row, block, u, &rank) : MDQ_E_INTERNAL;
+    if (err == MDQ_OK) {
+        double all = length_of(e, D);
+        *off = sqrt(fmax(all * all - held(D, e, u, rank, rank), 0));
+    }
+    free(u);
     return err;
 }

@@ -46,6 +46,10 @@ void gptq_geometry_free(struct gptq_geometry *g);
 /* md [points] of values q [rows, cols] in place of w. */
 enum mdq_err gptq_distortion(const struct gptq_geometry *g, const float *w, const float *q, float *md);
 
+/* ||(I - U U^T) e|| of one point for an error e [D], and the distortion that this means for point number `at`. */
+enum mdq_err gptq_point_off(const struct gptq_geometry *g, const float *w, int64_t row, int64_t block, const float *e, double *off);
+float gptq_md_of(const struct gptq_geometry *g, int64_t at, double off);
+
 /* U [D, *rank] of one point, row-major with stride *rank; u has room for D * MDQ_CHART_MAX_DIM. */
 enum mdq_err gptq_tangent(const struct gptq_geometry *g, const float *w, int64_t row, int64_t block, double *u, int64_t *rank);
 

@@ -1,6 +1,5 @@
 #include "gptq_report.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,6 +72,12 @@ char *gptq_report_json(const struct gptq_report *r, bool named)
             bad |= add_real(o, "error_over_expected", 3 * gptq_report_bound_ratio(r));
         }
     }
+    if (r->md) {
+        json_t *md = named ? json_incref(r->md) : json_deep_copy(r->md), *list = json_object_get(md, "list");
+        while (!named && json_array_size(list) > GPTQ_REPORT_MISSES)
+            bad |= json_array_remove(list, json_array_size(list) - 1);
+        bad |= json_object_set_new(o, "md", md);
+    }
     char *text = bad ? NULL : json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(9));
     json_decref(o);
     if (!text)
@@ -112,11 +117,14 @@ void gptq_report_table(const struct gptq_report *r, int n)
 
 char *gptq_report_summary(const struct gptq_report *r, int n)
 {
+    long long met = 0, missed = 0;
     int by_gptq = 0, fell_back = 0, ragged = 0, raised = 0, worst = -1;
     double clipped = 0, weights = 0, worst_error = -1;
     for (int i = 0; i < n; i++) {
         by_gptq += r[i].gptq;
         fell_back += r[i].fallback != NULL;
+        met += r[i].met;
+        missed += r[i].missed;
         ragged += r[i].ragged;
         raised += r[i].gptq && r[i].tries > 1;
         clipped += (double)r[i].outcome.clipped;
@@ -129,16 +137,18 @@ char *gptq_report_summary(const struct gptq_report *r, int n)
             worst = i;
         }
     }
-    char extra[3][64] = {"", "", ""};
+    char extra[4][80] = {"", "", "", ""};
     if (fell_back)
         snprintf(extra[0], sizeof extra[0], " (%d fell back)", fell_back);
     if (ragged)
         snprintf(extra[1], sizeof extra[1], ", %d with whole-row groups for want of a divisor", ragged);
     if (raised)
         snprintf(extra[2], sizeof extra[2], ", damping raised in %d", raised);
+    if (met + missed > 0)
+        snprintf(extra[3], sizeof extra[3], "; %lld distortion constraints met, %lld missed", met, missed);
     if (worst < 0)
         return mdq_asprintf("no layers");
-    return mdq_asprintf("%d layers: %d by gptq, %d by rtn%s%s%s; %.3f %% of codes clipped; worst: %s, relative %s error %.4g",
+    return mdq_asprintf("%d layers: %d by gptq, %d by rtn%s%s%s; %.3f %% of codes clipped; worst: %s, relative %s error %.4g%s",
                         n, by_gptq, n - by_gptq, extra[0], extra[1], extra[2], 100 * clipped / weights, r[worst].tensor,
-                        gptq_report_output_error(r + worst) < 0 ? "weight" : "output", worst_error);
+                        gptq_report_output_error(r + worst) < 0 ? "weight" : "output", worst_error, extra[3]);
 }

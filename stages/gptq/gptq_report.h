@@ -4,6 +4,8 @@
 #ifndef GPTQ_REPORT_H
 #define GPTQ_REPORT_H
 
+#include <jansson.h>
+
 #include "gptq_core.h"
 
 struct gptq_report {
@@ -22,6 +24,8 @@ struct gptq_report {
     double damp;
     double tried[GPTQ_MAX_TRIES];
     int tries;
+    json_t *md;       /* distortions, all misses in it; owned, NULL once told */
+    int64_t met, missed; /* constraints on it */
 };
 
 /* ||X(W-Q)|| / ||XW||, or -1 when there was no Hessian (or XW is 0). */
@@ -32,7 +36,9 @@ double gptq_report_weight_error(const struct gptq_report *r);
 double gptq_report_bound_ratio(const struct gptq_report *r);
 double gptq_report_clipped(const struct gptq_report *r);
 
-/* One line of JSON, keys sorted; with the tensor's name when `named`. NULL: out of memory. Released with free(). */
+/* One line of JSON, keys sorted; with the tensor's name and every missed constraint when `named`, else at most GPTQ_REPORT_MISSES of
+ * these. NULL: out of memory. Released with free(). */
+enum { GPTQ_REPORT_MISSES = 64 };
 char *gptq_report_json(const struct gptq_report *r, bool named);
 
 /* Table of n reports on standard error. */

@@ -15,6 +15,7 @@
 #include "gptq_core.h"    /* gptq_factor_make, gptq_quantize, gptq_output_error */
 #include "gptq_hessian.h" /* gptq_hessians_find */
 #include "gptq_layer.h"   /* gptq_layer_assemble, gptq_layer_store */
+#include "gptq_md.h"      /* distortion and its constraints */
 #include "gptq_report.h"  /* gptq_report_json */
 #include "mdq.h"          /* reader, writer */
 #include "mdq_blas.h"     /* mdq_blas_start */
@@ -30,13 +31,14 @@ static const char *const methods[] = {"gptq", "rtn", NULL};
 static const char *const orders[] = {"act", "natural", NULL};
 static const char *const raggeds[] = {"error", "row", NULL};
 static const char *const fallbacks[] = {"error", "rtn", NULL};
+static const char *const switches[] = {"off", "on", NULL};
 static const char *const precisions[] = {"float", "double", NULL};
 static const char *const scale_names[] = {"f16", "bf16", "f32", "f64", NULL};
 static const enum mdq_dtype scale_types[] = {MDQ_F16, MDQ_BF16, MDQ_F32, MDQ_F64};
 
 struct opts {
     struct mdq_cli cli;
-    int bits, method, order, ragged, fallback, precision, scale;
+    int bits, method, order, ragged, fallback, precision, scale, constraints, restarts;
     int64_t group; /* 0: the whole row, -1: not given */
     bool sym;
     double damp;
@@ -58,7 +60,7 @@ struct state {
 };
 
 enum { KEY_METHOD = 0x2001, KEY_STATS, KEY_ORDER, KEY_DAMP, KEY_SCALE, KEY_PRECISION, KEY_FALLBACK, KEY_RAGGED, KEY_REPORT,
-       KEY_SYM };
+       KEY_SYM, KEY_CONSTRAINTS, KEY_RESTARTS };
 
 static const struct argp_option options[] = {
     {"bits", 'b', "B", 0, "bits of a code: 2, 3, 4 or 8", 0},
@@ -73,6 +75,8 @@ static const struct argp_option options[] = {
     {"precision", KEY_PRECISION, "P", 0, "arithmetic of gptq: float (default) or double", 0},
     {"ragged", KEY_RAGGED, "R", 0, "a group that does not divide the row: error (default), or row: whole-row groups there", 0},
     {"fallback", KEY_FALLBACK, "F", 0, "a layer that gptq cannot do: error (default), or rtn: round it, with a warning", 0},
+    {"md-constraints", KEY_CONSTRAINTS, "C", 0, "on (default): labelled points are made to meet their md_target; off: it is only measured", 0},
+    {"restarts", KEY_RESTARTS, "N", 0, "random starts for a functional point that still misses (default 20)", 0},
     {"report", KEY_REPORT, "FILE", 0, "write the report of each layer to FILE, one line of JSON each", 0},
     {0},
 };
@@ -97,6 +101,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_RAGGED: o->ragged = mdq_arg_choice(state, "--ragged", arg, raggeds); break;
     case KEY_FALLBACK: o->fallback = mdq_arg_choice(state, "--fallback", arg, fallbacks); break;
     case KEY_REPORT: o->report = arg; break;
+    case KEY_CONSTRAINTS: o->constraints = mdq_arg_choice(state, "--md-constraints", arg, switches); break;
+    case KEY_RESTARTS: o->restarts = (int)mdq_arg_int(state, "--restarts", arg, 0, 100000); break;
     case ARGP_KEY_ARG: return mdq_strings_add(&o->inputs, arg) == MDQ_OK ? 0 : ENOMEM;
     case ARGP_KEY_END:
         if (o->bits == 0)
@@ -118,12 +124,15 @@ static char *provenance(const struct opts *o)
     if (!group)
         return NULL;
     char *text = o->method == BY_RTN
-        ? mdq_asprintf("{\"bits\":%d,\"group\":%s,\"method\":\"rtn\",\"ragged\":\"%s\",\"scale\":\"%s\",\"sym\":%s}",
-                       o->bits, group, raggeds[o->ragged], scale_names[o->scale], o->sym ? "true" : "false")
-        : mdq_asprintf("{\"bits\":%d,\"damp\":%.17g,\"fallback\":\"%s\",\"group\":%s,\"method\":\"gptq\",\"order\":\"%s\","
-                       "\"precision\":\"%s\",\"ragged\":\"%s\",\"scale\":\"%s\",\"sym\":%s}",
-                       o->bits, o->damp, fallbacks[o->fallback], group, orders[o->order], precisions[o->precision],
-                       raggeds[o->ragged], scale_names[o->scale], o->sym ? "true" : "false");
+        ? mdq_asprintf("{\"bits\":%d,\"group\":%s,\"md_constraints\":\"%s\",\"method\":\"rtn\",\"ragged\":\"%s\","
+                       "\"restarts\":%d,\"scale\":\"%s\",\"seed\":%llu,\"sym\":%s}",
+                       o->bits, group, switches[o->constraints], raggeds[o->ragged], o->restarts, scale_names[o->scale],
+                       (unsigned long long)o->cli.seed, o->sym ? "true" : "false")
+        : mdq_asprintf("{\"bits\":%d,\"damp\":%.17g,\"fallback\":\"%s\",\"group\":%s,\"md_constraints\":\"%s\",\"method\":\"gptq\","
+                       "\"order\":\"%s\",\"precision\":\"%s\",\"ragged\":\"%s\",\"restarts\":%d,\"scale\":\"%s\",\"seed\":%llu,\"sym\":%s}",
+                       o->bits, o->damp, fallbacks[o->fallback], group, switches[o->constraints], orders[o->order],
+                       precisions[o->precision], raggeds[o->ragged], o->restarts, scale_names[o->scale],
+                       (unsigned long long)o->cli.seed, o->sym ? "true" : "false");
     free(group);
     return text;
 }
@@ -214,6 +223,26 @@ static enum mdq_err prepare_factor(struct state *s, const struct gptq_hessian *h
     return MDQ_OK;
 }
 
+/* Distortion of what was rounded; where points are labelled and it is wanted, rounding that meets their targets. */
+static enum mdq_err obey(struct state *s, struct quant_grid *g, const struct gptq_hessian *h, struct gptq_report *r)
+{
+    const struct opts *o = s->o;
+    const struct gptq_constraints how = {.restarts = o->restarts, .seed = o->cli.seed, .tensor = r->tensor};
+    struct gptq_md m;
+    enum mdq_err err = gptq_md_layer(&m, &s->layer, g, h ? h->h : NULL, r->gptq ? &s->factor : NULL,
+                                     o->constraints && h ? &how : NULL, &r->outcome, &r->ehe);
+    if (err == MDQ_OK && o->constraints && !h && m.geometry.labelled)
+        err = mdq_fail(MDQ_E_DATA, "%s: has labels: their constraints need --stats (or --md-constraints off)", r->tensor);
+    if (err == MDQ_OK)
+        err = gptq_md_store(&m, &s->layer);
+    if (err == MDQ_OK && !(r->md = gptq_md_json(&m)))
+        err = MDQ_E_INTERNAL;
+    r->met = m.met;
+    r->missed = m.missed;
+    gptq_md_free(&m);
+    return err;
+}
+
 static enum mdq_err quantize(struct state *s, struct quant_grid *g, struct gptq_report *r)
 {
     const struct opts *o = s->o;
@@ -243,13 +272,14 @@ static enum mdq_err quantize(struct state *s, struct quant_grid *g, struct gptq_
         MDQ_TRY(prepare_factor(s, h, fresh, r));
     MDQ_TRY(r->gptq ? gptq_quantize(l->tiles.w, g, &s->factor, l->codes, &r->outcome)
                     : quant_rtn(l->tiles.w, g, l->codes, &r->outcome));
-    if (!h)
-        return MDQ_OK;
-    MDQ_TRY(gptq_output_norm(l->tiles.w, g, NULL, h->h, o->precision == 1, &r->whw));
-    if (!r->gptq)
-        return gptq_output_norm(l->tiles.w, g, l->codes, h->h, o->precision == 1, &r->ehe);
-    r->ehe = gptq_output_error(&s->factor, &r->outcome);
-    return MDQ_OK;
+    if (h) {
+        MDQ_TRY(gptq_output_norm(l->tiles.w, g, NULL, h->h, o->precision == 1, &r->whw));
+        if (r->gptq)
+            r->ehe = gptq_output_error(&s->factor, &r->outcome);
+        else
+            MDQ_TRY(gptq_output_norm(l->tiles.w, g, l->codes, h->h, o->precision == 1, &r->ehe));
+    }
+    return obey(s, g, h, r);
 }
 
 static enum mdq_err new_report(struct state *s, struct gptq_report **r)
@@ -300,6 +330,8 @@ static enum mdq_err flush(struct state *s)
     }
     mdq_progress_add((double)r->rows * (double)r->cols / 1e6);
 done:
+    json_decref(r->md);
+    r->md = NULL;
     free(inner);
     free(line);
     quant_grid_free(&g);
@@ -381,7 +413,7 @@ static const struct mdq_program program = {
 
 int main(int argc, char **argv)
 {
-    struct opts o = {.group = -1, .damp = 0.01};
+    struct opts o = {.group = -1, .damp = 0.01, .constraints = 1, .restarts = 20};
     int code = mdq_main(&program, argc, argv, &o.cli, &o, run);
     mdq_strings_free(&o.inputs);
     return code;

@@ -119,7 +119,8 @@ int main(int argc, char **argv)
     }
     if (argc > 1)
         return 0;
-    printf("\ndimensions by parallel analysis (3 planes of dimension d, noise per entry)\n%6s %8s %8s %8s\n", "d", "noise", "charts", "found");
+    printf("\ndimensions by parallel analysis (3 planes of dimension d, noise per entry)\n");
+    printf("%6s %8s %8s %8s\n", "d", "noise", "charts", "found");
     for (int d = 1; d <= 8; d *= 2)
         for (double noise = 0.05; noise < 0.9; noise *= 2) {
             struct manifold_spec s = {UNION_OF_PLANES, D, d, 3, noise, 11};

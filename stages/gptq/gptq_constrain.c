@@ -43,7 +43,6 @@ static double target_of(const struct work *k, int64_t row, const struct gptq_seg
     return k->g->target[row * k->g->blocks + s->block];
 }
 
-/* MD of a functional segment: its target is w itself. */
 static double functional_md(const struct work *k, int64_t row, const struct gptq_row *r, const struct gptq_segment *s)
 {
     return off_to_md(k, row, s, gptq_segment_off(r, s));
@@ -280,7 +279,8 @@ static enum mdq_err shift_new(const struct work *k, int64_t row, int64_t block, 
     struct mdq_random random;
     int64_t rank;
     int found;
-    *s = (struct shift){row, block, g->first[block], g->first[block + 1] - g->first[block], g->label[at], g->target[at], g->norm[at], 0, NULL};
+    *s = (struct shift){.row = row, .block = block, .first = g->first[block], .D = g->first[block + 1] - g->first[block],
+                        .label = g->label[at], .target = g->target[at], .norm = g->norm[at]};
     s->v = mdq_calloc((size_t)s->D, sizeof *s->v, "direction");
     if (!s->v)
         return MDQ_E_INTERNAL;
@@ -489,50 +489,6 @@ done:
 
 /* ---- the layer ---- */
 
-/* Exact over scales where nothing of the error is free: no tangent, whole groups inside of the point. */
-static double certified_bound(const struct work *k, int64_t row, int64_t block)
-{
-    const struct gptq_geometry *g = k->g;
-    const struct quant_grid *q = k->grid;
-    const int64_t at = row * g->blocks + block, first = g->first[block], last = g->first[block + 1];
-    double sum = 0, scale, norm = g->norm[at];
-    if (!(norm > 0) || (g->basis == GPTQ_BASIS_CHART && g->charts[block * g->most_charts + g->chart[at]].dim > 0) ||
-        g->basis == GPTQ_BASIS_LLE || first % q->group || last % q->group)
-        return -1;
-    for (int64_t c = first; c < last; c += q->group) {
-        double one = gptq_best_scale(q->group, k->w + row * g->cols + c, q->zeros[row * q->groups + c / q->group], quant_max_code(q), &scale);
-        if (one < 0)
-            return -1;
-        sum += one;
-    }
-    return sqrt(sum) / norm;
-}
-
-static enum mdq_err list_misses(const struct work *k, const float *md, struct gptq_constrained *out)
-{
-    const struct gptq_geometry *g = k->g;
-    for (int64_t at = 0; at < g->points; at++) {
-        if (gptq_met(g->label[at], g->target[at], md[at]))
-            continue;
-        if (out->misses == out->capacity) {
-            int64_t more = out->capacity ? 2 * out->capacity : 64;
-            struct gptq_miss *v = mdq_realloc(out->miss, (size_t)more, sizeof *v, "misses");
-            if (!v)
-                return MDQ_E_INTERNAL;
-            out->miss = v;
-            out->capacity = more;
-        }
-        const int64_t row = at / g->blocks, block = at % g->blocks;
-        bool functional = g->label[at] == GPTQ_FUNCTIONAL;
-        out->miss[out->misses++] = (struct gptq_miss){
-            row, block, g->label[at], g->target[at], md[at], functional ? certified_bound(k, row, block) : -1,
-            !(g->norm[at] > 0) ? "the point and its normal are 0"
-            : functional       ? "no codes and scales found that come near enough"
-            : g->label[at] == GPTQ_SENSITIVE ? "the grid of its groups does not reach so far" : "no codes found within the width"};
-    }
-    return MDQ_OK;
-}
-
 enum mdq_err gptq_constrain(const struct gptq_geometry *g, const float *w, struct quant_grid *grid, const float *h,
                             const struct gptq_factor *f, const struct gptq_constraints *o, uint8_t *codes, float *md,
                             struct gptq_constrained *out)
@@ -586,7 +542,7 @@ enum mdq_err gptq_constrain(const struct gptq_geometry *g, const float *w, struc
     out->sq_error = after.sq_error - before.sq_error;
     out->bound = after.bound - before.bound;
     out->max_abs = after.max_abs;
-    err = list_misses(&k, md, out);
+    err = gptq_list_misses(g, w, grid, md, out);
 done:
     free(k.shifted);
     free(k.shifted_at);

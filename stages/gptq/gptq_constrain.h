@@ -2,12 +2,14 @@
  * Rounding that obeys: after GPTQ (or plain rounding) of a layer, the rows that hold labelled points are made to meet their constraints on
  * manifold distortion. Group size and bits never change.
  *
- *   functional   MD <= target: integer coordinate descent on e^T (H + mu N) e, N the normal projector of the row's functional
- *                points, mu raised until it holds; where that is not enough, other scales for the point's groups, by least squares
- *                in the normal metric in turn with descent, and random restarts along the tangent, which costs nothing there
- *   sensitive    MD >= target: the point's target becomes w + d, d the normal direction of lowest cost in H, found by
- *   overlap      |MD - target| <= 0.03   inverse iteration with the projector of design 1.3; the row is rounded anew, MD measured against w, d
- *                rescaled; what is then still missing is made up by single code moves, cheapest in H per MD gained first
+ *   functional   MD <= target: integer coordinate descent on e^T (H + mu N) e, N the normal projector of the row's
+ *                functional points, mu raised until it holds; where that is not enough, other scales for the point's
+ *                groups, by least squares in the normal metric in turn with descent, and random restarts along the
+ *                tangent, which costs nothing there
+ *   sensitive    MD >= target: the point's target becomes w + d, d the normal direction of lowest cost in H (gptq_shift.h);
+ *                the row is rounded anew, MD measured against w, d rescaled; what is then still missing is made up by
+ *                single code moves, cheapest in H per MD gained first
+ *   overlap      |MD - target| <= 0.03, in the same manner
  */
 #ifndef GPTQ_CONSTRAIN_H
 #define GPTQ_CONSTRAIN_H
@@ -46,6 +48,9 @@ struct gptq_constrained {
 enum mdq_err gptq_constrain(const struct gptq_geometry *g, const float *w, struct quant_grid *grid, const float *h,
                             const struct gptq_factor *f, const struct gptq_constraints *o, uint8_t *codes, float *md,
                             struct gptq_constrained *out);
+/* Adds the points of the layer whose constraint md does not meet, functional ones with a bound where one is certain. */
+enum mdq_err gptq_list_misses(const struct gptq_geometry *g, const float *w, const struct quant_grid *grid, const float *md,
+                              struct gptq_constrained *out);
 void gptq_constrained_free(struct gptq_constrained *c);
 
 /*

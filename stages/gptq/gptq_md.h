@@ -16,8 +16,8 @@ struct gptq_md {
 
 /*
  * Distortion of a quantized layer, and with `o` its constraints met as far as they can be: codes, grid and the sums of
- * `outcome` and *ehe change. h, f as in gptq_constrain; h may be NULL when o is. MDQ_E_DATA: geometry in the records that contradicts itself. Released
- * with gptq_md_free, also after a failure.
+ * `outcome` and *ehe change. h, f as in gptq_constrain; h may be NULL when o is. MDQ_E_DATA: geometry in the records
+ * that contradicts itself. Released with gptq_md_free, also after a failure.
  */
 enum mdq_err gptq_md_layer(struct gptq_md *m, struct gptq_layer *l, struct quant_grid *grid, const float *h,
                            const struct gptq_factor *f, const struct gptq_constraints *o, struct quant_outcome *outcome, double *ehe);

@@ -60,15 +60,16 @@ static void project(int64_t D, int64_t rank, const double *u, double *v)
 enum mdq_err gptq_shift_direction(int64_t D, const double *l, int64_t rank, const double *u, const double *c,
                                   struct mdq_random *random, double *v, int *found)
 {
-    double *au = mdq_alloc((size_t)(D * (rank + 1)), sizeof *au, "directions"), *small = mdq_alloc((size_t)(rank * rank + 1), sizeof *small, "directions");
+    double *au = mdq_alloc((size_t)(D * (rank + 1)), sizeof *au, "directions");
+    double *small = mdq_alloc((size_t)(rank * rank + 1), sizeof *small, "directions");
     double *t = mdq_alloc((size_t)rank + 1, sizeof *t, "directions");
     enum mdq_err err = au && small && t ? MDQ_OK : MDQ_E_INTERNAL;
     int64_t bad = -1;
     *found = 0;
     if (err != MDQ_OK)
         goto done;
-    memcpy(au, u ? u : v, sizeof *au * (size_t)(D * rank));
     if (rank > 0) {
+        memcpy(au, u, sizeof *au * (size_t)(D * rank));
         solve(D, l, rank, au);
         cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)rank, (int)rank, (int)D, 1, u, (int)rank, au, (int)rank, 0, small,
                     (int)rank);

@@ -75,7 +75,7 @@ static const struct argp_option options[] = {
     {"precision", KEY_PRECISION, "P", 0, "arithmetic of gptq: float (default) or double", 0},
     {"ragged", KEY_RAGGED, "R", 0, "a group that does not divide the row: error (default), or row: whole-row groups there", 0},
     {"fallback", KEY_FALLBACK, "F", 0, "a layer that gptq cannot do: error (default), or rtn: round it, with a warning", 0},
-    {"md-constraints", KEY_CONSTRAINTS, "C", 0, "on (default): labelled points are made to meet their md_target; off: it is only measured", 0},
+    {"md-constraints", KEY_CONSTRAINTS, "C", 0, "on (default): labelled points meet their md_target; off: only measured", 0},
     {"restarts", KEY_RESTARTS, "N", 0, "random starts for a functional point that still misses (default 20)", 0},
     {"report", KEY_REPORT, "FILE", 0, "write the report of each layer to FILE, one line of JSON each", 0},
     {0},

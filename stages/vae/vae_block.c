@@ -88,7 +88,8 @@ static enum mdq_err parts_of(struct work *w, const struct vae_block *b)
 static enum mdq_err squared_error(const struct mdq_chart *c, const struct vae_part *p, int steps, double *mse)
 {
     size_t n = (size_t)p->n, d = (size_t)c->dim;
-    double *z = mdq_calloc(n * d, sizeof *z, "feet"), *res = mdq_alloc(n, sizeof *res, "residuals"), *nor = mdq_alloc(n, sizeof *nor, "normals");
+    double *z = mdq_calloc(n * d, sizeof *z, "feet"), *res = mdq_alloc(n, sizeof *res, "residuals");
+    double *nor = mdq_alloc(n, sizeof *nor, "normals");
     float *x = mdq_alloc_aligned(n * (size_t)c->dim_in, sizeof *x, "rows");
     double sum = 0, weight = 0;
     enum mdq_err err = z && res && nor && x ? MDQ_OK : MDQ_E_INTERNAL;

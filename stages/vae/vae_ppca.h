@@ -69,8 +69,9 @@ enum mdq_err vae_component_fit(struct vae_mixture *m, int k, const struct vae_ro
 
 /*
  * EM from resp [n, m->k] (initial responsibilities; the final ones on return): at most `iterations`, until the gain
- * is below 1e-5 nats per row. Components whose mass falls below 2 (d + 1) rows are removed (resp loses their columns). trace, unless NULL, is called with the
- * log-likelihood of each iteration and whether the step before it hit the noise floor or removed a component.
+ * is below 1e-5 nats per row. Components whose mass falls below 2 (d + 1) rows are removed (resp loses their columns).
+ * trace, unless NULL, is called with the log-likelihood of each iteration and whether the step before it hit the noise
+ * floor or removed a component.
  */
 enum mdq_err vae_mixture_em(struct vae_mixture *m, const struct vae_rows *rows, double *resp, int iterations, double floor,
                             void (*trace)(void *context, double loglik, bool exempt), void *context);

@@ -292,8 +292,10 @@ enum mdq_err vae_part_elbo(const struct mdq_chart *c, const struct vae_part *p, 
 static enum mdq_err solve_output(struct mdq_chart *c, const struct vae_part *p, struct mdq_random *random, struct batch *b)
 {
     const int64_t D = c->dim_in, d = c->dim, h = c->hidden, m = d + h;
-    double *ss = mdq_calloc((size_t)(m * m), sizeof *ss, "normal equations"), *sx = mdq_calloc((size_t)(m * D), sizeof *sx, "normal equations");
-    double *s = mdq_alloc_aligned((size_t)(BATCH * m), sizeof *s, "features"), *x = mdq_alloc_aligned((size_t)(BATCH * D), sizeof *x, "rows");
+    double *ss = mdq_calloc((size_t)(m * m), sizeof *ss, "normal equations");
+    double *sx = mdq_calloc((size_t)(m * D), sizeof *sx, "normal equations");
+    double *s = mdq_alloc_aligned((size_t)(BATCH * m), sizeof *s, "features");
+    double *x = mdq_alloc_aligned((size_t)(BATCH * D), sizeof *x, "rows");
     enum mdq_err err = ss && sx && s && x ? MDQ_OK : MDQ_E_INTERNAL;
     double weight = 0, total = 0, left = 0;
     for (int64_t r0 = 0; err == MDQ_OK && r0 < p->n; r0 += BATCH) {

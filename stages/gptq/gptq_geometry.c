@@ -222,9 +222,13 @@ enum mdq_err gptq_geometry_read(struct gptq_geometry *g, const struct mdq_layer_
         g->tile_first[i] = mdq_tiling_first(g->rows, g->tile_rows, i);
     for (int i = 0; i < l->n && g->basis == GPTQ_BASIS_CHART; i++) {
         struct mdq_id id = mdq_record_id(l->held[i]);
-        if (strcmp(id.kind, "chart") == 0)
-            MDQ_TRY(mdq_chart_from_record(l->held[i], g->first[id.col + 1] - g->first[id.col],
-                                          &g->charts[id.col * g->most_charts + id.row]));
+        if (strcmp(id.kind, "chart") != 0)
+            continue;
+        struct mdq_chart *c = &g->charts[id.col * g->most_charts + id.row];
+        if (c->dim_in > 0)
+            return mdq_fail(MDQ_E_DATA, "%s: chart %lld of column block %lld comes twice", id.tensor, (long long)id.row,
+                            (long long)id.col);
+        MDQ_TRY(mdq_chart_from_record(l->held[i], g->first[id.col + 1] - g->first[id.col], c));
     }
     for (int i = 0; i < l->n; i++) {
         struct mdq_record *rec = l->held[i];

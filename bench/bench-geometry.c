@@ -82,7 +82,7 @@ static enum mdq_err time_vae(const float *w, int64_t n, double *seconds, double 
 {
     const int64_t parts = mdq_tiling_parts(n, T);
     const struct vae_options o = {.select = {.max_charts = VAE_MAX_CHARTS, .restarts = 4, .iterations = 40,
-                                             .dims = {.fixed = -1, .cap = 13, .variance = 0.95, .permutations = 3}},
+                                             .dims = {.fixed = -1, .cap = MDQ_CHART_MAX_DIM, .variance = 0.95, .permutations = 3}},
                                   .train = {.hidden = 24, .epochs = 24}, .sweeps = 3, .target = 1e-3, .holdout = 0.125, .foot_steps = 10};
     bool bad = false;
     double k = 0, d = 0, start = mdq_seconds();
@@ -110,8 +110,9 @@ static enum mdq_err time_vae(const float *w, int64_t n, double *seconds, double 
     return bad ? mdq_fail(MDQ_E_INTERNAL, "vae") : MDQ_OK;
 }
 
-/* Distortion of q against w with one chart of 13 dimensions a column block, flat or curved. */
-static enum mdq_err time_md(const float *w, const float *q, int64_t n, int64_t hidden, double *seconds)
+/* Distortion of what was rounded, with one chart of 13 dimensions a column block, flat or curved. */
+static enum mdq_err time_md(const float *w, const struct quant_grid *grid, const uint8_t *codes, int64_t n, int64_t hidden,
+                            double *seconds)
 {
     const int64_t parts = mdq_tiling_parts(n, T), dim = 13;
     struct gptq_geometry g = {.basis = GPTQ_BASIS_CHART, .rows = n, .cols = n, .blocks = parts, .tile_rows = parts, .points = n * parts,
@@ -148,7 +149,7 @@ static enum mdq_err time_md(const float *w, const float *q, int64_t n, int64_t h
     *seconds = INFINITY;
     for (int run = 0; run < 3; run++) {
         double start = mdq_seconds();
-        MDQ_GOTO(err, gptq_distortion(&g, w, q, md), done);
+        MDQ_GOTO(err, gptq_distortion(&g, w, grid, codes, md), done);
         *seconds = fmin(*seconds, mdq_seconds() - start);
     }
 done:
@@ -204,10 +205,9 @@ static enum mdq_err run(void *arg)
         printf("%-12s with everything mdq-lle does by default: %.1f %% of plain\n", "", 100 * (b + v) / plain);
         fflush(stdout);
     }
-    quant_dequantize(&grid, codes, y);
     for (int curved = 0; curved < 2; curved++) {
         double md;
-        MDQ_GOTO(err, time_md(w, y, n, curved ? 24 : 0, &md), done);
+        MDQ_GOTO(err, time_md(w, &grid, codes, n, curved ? 24 : 0, &md), done);
         printf("distortion of the layer, %s charts of 13 dimensions: %.3f s, %.1f %% of GPTQ (goal 2)\n", curved ? "curved" : "flat", md,
                100 * md / gptq);
     }

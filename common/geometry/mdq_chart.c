@@ -229,13 +229,24 @@ static void project(const struct mdq_chart *c, int64_t n, struct scratch *k)
                     c->joint, (int)m, 0, k->product, (int)m);
 }
 
-static double squares(int64_t n, const double *v)
-{
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += v[i] * v[i];
-    return sum;
-}
+/* Sums of squares in lanes, so that they vectorise; the order is fixed. */
+enum { LANES = 8 };
+#define DEFINE_SQUARES(name, type)                                                                           \
+    static double name(int64_t n, const type *v)                                                             \
+    {                                                                                                        \
+        double lane[LANES] = {0}, sum = 0;                                                                   \
+        int64_t i = 0;                                                                                       \
+        for (; i + LANES <= n; i += LANES)                                                                   \
+            for (int l = 0; l < LANES; l++)                                                                  \
+                lane[l] += (double)v[i + l] * v[i + l];                                                      \
+        for (; i < n; i++)                                                                                   \
+            lane[i % LANES] += (double)v[i] * v[i];                                                          \
+        for (int l = 0; l < LANES; l++)                                                                      \
+            sum += lane[l];                                                                                  \
+        return sum;                                                                                          \
+    }
+DEFINE_SQUARES(squares, double)
+DEFINE_SQUARES(squares_f32, float)
 
 /* ||y - C s||^2 by its products: nn = ||y||^2, p = C^T y; gs [m] = G s. */
 static double distance(const struct mdq_chart *c, double nn, const double *p, const double *s, double *gs)
@@ -373,9 +384,37 @@ enum mdq_err mdq_chart_foot(const struct mdq_chart *c, int64_t n, const float *x
     return err;
 }
 
+/* The same for linear charts (and those of one point), by a product in float32: an error of rounding off the tangent is not small beside
+ * the whole of it. */
+static enum mdq_err off_plane(const struct mdq_chart *c, int64_t n, const float *e, int64_t lde, double *off)
+{
+    const int64_t D = c->dim_in, d = c->dim;
+    double *l = NULL, v[MDQ_CHART_MAX_DIM];
+    float *product = mdq_alloc_aligned((size_t)(ROWS * d), sizeof *product, "projections");
+    enum mdq_err err = product ? shared_factor(c, &l) : MDQ_E_INTERNAL;
+    for (int64_t r0 = 0; r0 < n && err == MDQ_OK; r0 += ROWS) {
+        int64_t rows = n - r0 < ROWS ? n - r0 : ROWS;
+        if (d > 0)
+            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)d, (int)D, 1, e + r0 * lde, (int)lde, c->basis, (int)d,
+                        0, product, (int)d);
+        for (int64_t r = 0; r < rows; r++) {
+            for (int64_t j = 0; j < d; j++)
+                v[j] = product[r * d + j];
+            if (d > 0)
+                forward(d, l, v);
+            off[r0 + r] = sqrt(fmax(squares_f32(D, e + (r0 + r) * lde) - squares(d, v), 0));
+        }
+    }
+    free(product);
+    free(l);
+    return err;
+}
+
 enum mdq_err mdq_chart_off_tangent(const struct mdq_chart *c, int64_t n, const double *z, const float *e, int64_t lde,
                                    double *off)
 {
+    if (c->hidden == 0)
+        return off_plane(c, n, e, lde, off);
     const int64_t D = c->dim_in, d = c->dim, m = d + c->hidden;
     struct scratch k = {0};
     double *l = NULL;

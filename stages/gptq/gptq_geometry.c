@@ -272,6 +272,14 @@ static double held(int64_t D, const float *e, const double *u, int64_t rank, int
     return sum;
 }
 
+static bool all_on(const struct gptq_geometry *g, int64_t row0, int64_t rows, int64_t j, int64_t chart)
+{
+    for (int64_t r = 0; r < rows; r++)
+        if (g->chart[(row0 + r) * g->blocks + j] != chart)
+            return false;
+    return true;
+}
+
 /* off [rows] of the errors e [rows, D] of one tile, in units of the weights. */
 static enum mdq_err off_tangent(const struct gptq_geometry *g, const float *w, int64_t i, int64_t j, const float *e, double *off)
 {
@@ -285,6 +293,10 @@ static enum mdq_err off_tangent(const struct gptq_geometry *g, const float *w, i
         for (int64_t c = 0; c < g->most_charts && err == MDQ_OK; c++) {
             const struct mdq_chart *chart = &g->charts[j * g->most_charts + c];
             int64_t n = 0;
+            if (chart->dim_in > 0 && chart->hidden == 0 && all_on(g, row0, rows, j, c)) {
+                err = mdq_chart_off_tangent(chart, rows, NULL, e, D, off); /* nothing to gather */
+                break;
+            }
             for (int64_t r = 0; r < rows; r++) {
                 int64_t at = (row0 + r) * g->blocks + j;
                 if (g->chart[at] != c)
@@ -335,7 +347,21 @@ float gptq_md_of(const struct gptq_geometry *g, int64_t at, double off)
     return (float)(off == 0 ? 0 : g->norm[at] > 0 ? fmin(off / g->norm[at], 1e30) : 1e30);
 }
 
-enum mdq_err gptq_distortion(const struct gptq_geometry *g, const float *w, const float *q, float *md)
+/* e [D] = value - weight of columns [c0, c0 + D) of a row. */
+static void row_error(const struct quant_grid *q, const float *w, const uint8_t *codes, int64_t row, int64_t c0, int64_t D, float *e)
+{
+    for (int64_t c = c0; c < c0 + D;) {
+        const int64_t k = c / q->group, stop = (k + 1) * q->group < c0 + D ? (k + 1) * q->group : c0 + D;
+        const float scale = (float)q->scales[row * q->groups + k], zero = q->zeros[row * q->groups + k];
+        const float *from = w + row * q->cols;
+        const uint8_t *code = codes + row * q->cols;
+        for (; c < stop; c++)
+            e[c - c0] = scale * ((float)code[c] - zero) - from[c];
+    }
+}
+
+enum mdq_err gptq_distortion(const struct gptq_geometry *g, const float *w, const struct quant_grid *grid, const uint8_t *codes,
+                             float *md)
 {
     bool starved = false;
 #pragma omp parallel for schedule(dynamic, 1) reduction(|| : starved)
@@ -346,8 +372,7 @@ enum mdq_err gptq_distortion(const struct gptq_geometry *g, const float *w, cons
         double *off = mdq_alloc((size_t)rows, sizeof *off, "distances");
         bool ready = e && off;
         for (int64_t r = 0; ready && r < rows; r++)
-            for (int64_t c = 0; c < D; c++)
-                e[r * D + c] = q[(row0 + r) * g->cols + c0 + c] - w[(row0 + r) * g->cols + c0 + c];
+            row_error(grid, w, codes, row0 + r, c0, D, e + r * D);
         ready = ready && off_tangent(g, w, i, j, e, off) == MDQ_OK;
         for (int64_t r = 0; ready && r < rows; r++) {
             int64_t at = (row0 + r) * g->blocks + j;

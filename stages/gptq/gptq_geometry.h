@@ -9,6 +9,7 @@
 
 #include "mdq_chart.h"
 #include "mdq_layer_tiles.h"
+#include "quant_grid.h"
 
 enum gptq_basis { GPTQ_BASIS_NONE, GPTQ_BASIS_LLE, GPTQ_BASIS_CHART };
 enum { GPTQ_FREE, GPTQ_FUNCTIONAL, GPTQ_SENSITIVE, GPTQ_OVERLAP, GPTQ_CLASSES };
@@ -43,8 +44,9 @@ struct gptq_geometry {
 enum mdq_err gptq_geometry_read(struct gptq_geometry *g, const struct mdq_layer_tiles *l);
 void gptq_geometry_free(struct gptq_geometry *g);
 
-/* md [points] of values q [rows, cols] in place of w. */
-enum mdq_err gptq_distortion(const struct gptq_geometry *g, const float *w, const float *q, float *md);
+/* md [points] of w rounded to `codes` on `grid`. */
+enum mdq_err gptq_distortion(const struct gptq_geometry *g, const float *w, const struct quant_grid *grid, const uint8_t *codes,
+                             float *md);
 
 /* ||(I - U U^T) e|| of one point for an error e [D], and the distortion that this means for point number `at`. */
 enum mdq_err gptq_point_off(const struct gptq_geometry *g, const float *w, int64_t row, int64_t block, const float *e, double *off);

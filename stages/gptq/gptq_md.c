@@ -14,14 +14,9 @@ enum mdq_err gptq_md_layer(struct gptq_md *m, struct gptq_layer *l, struct quant
     *m = (struct gptq_md){0};
     MDQ_TRY(gptq_geometry_read(&m->geometry, &l->tiles));
     m->md = mdq_alloc((size_t)g->points, sizeof *m->md, "distortions");
-    float *q = mdq_alloc_aligned((size_t)(g->rows * g->cols), sizeof *q, "rounded weights");
-    enum mdq_err err = m->md && q ? MDQ_OK : MDQ_E_INTERNAL;
-    if (err == MDQ_OK) {
-        quant_dequantize(grid, l->codes, q);
-        err = gptq_distortion(g, l->tiles.w, q, m->md);
-    }
-    free(q);
-    MDQ_TRY(err);
+    if (!m->md)
+        return MDQ_E_INTERNAL;
+    MDQ_TRY(gptq_distortion(g, l->tiles.w, grid, l->codes, m->md));
     if (o && g->labelled) {
         MDQ_TRY(gptq_constrain(g, l->tiles.w, grid, h, f, o, l->codes, m->md, &m->done));
         outcome->residual += m->done.residual;

@@ -2,8 +2,7 @@
  * mdq-vae: tiles in, the same with charts out: for each column block of a layer a mixture of small variational
  * autoencoders over its rows (vae_block.h), and for each row its chart, foot and normal.
  *
- * Reads a tile stream; where mdq-lle's tangent_dim is there, no chart gets more dimensions than the largest of it in the column block. Adds
- * row_scale, chart, responsibilities, foot and normal to each tile, the map vae to the layer record, and `chart` records
+ * Reads a tile stream (what mdq-lle added passes through; nothing here needs it). Adds row_scale, chart, responsibilities, foot and normal to each tile, the map vae to the layer record, and `chart` records
  * before the layer's tiles. Column blocks are fitted by the threads; memory: one layer's tiles and its weights in
  * float32, and per thread about 60 bytes for each weight of a column block.
  */
@@ -43,7 +42,7 @@ static const struct argp_option options[] = {
     {"charts", KEY_CHARTS, "K", 0, "start with exactly K components, 1 to 16 (default: chosen from 1, 2, 4, 8, 16)", 0},
     {"max-charts", KEY_MAX_CHARTS, "K", 0, "choose among at most K components (default 16)", 0},
     {"dim", KEY_DIM, "D", 0, "dimensions of every chart, 0 to 64 (default: by parallel analysis)", 0},
-    {"max-dim", KEY_MAX_DIM, "D", 0, "at most D dimensions (default 16)", 0},
+    {"max-dim", KEY_MAX_DIM, "D", 0, "at most D dimensions (default 64)", 0},
     {"variance", KEY_VARIANCE, "V", 0, "at most as many dimensions as take this share of the variance (default 0.95)", 0},
     {"parallel", KEY_PARALLEL, "P", 0, "permuted copies for parallel analysis (default 3)", 0},
     {"restarts", KEY_RESTARTS, "N", 0, "starts tried for each number of components (default 4)", 0},
@@ -115,7 +114,7 @@ static enum mdq_err init(struct state *s)
 }
 
 /* One column block: rows put together, divided by their tile's scale, and fitted. scales [tile_rows]. */
-static enum mdq_err fit_block(const struct state *s, int64_t j, int64_t cap, struct vae_block *b, double *scales)
+static enum mdq_err fit_block(const struct state *s, int64_t j, struct vae_block *b, double *scales)
 {
     const struct mdq_layer_entry *e = &s->layer.entry;
     const int64_t col = mdq_tiling_first(e->cols, e->tile_cols, j), D = mdq_tiling_length(e->cols, e->tile_cols, j);
@@ -135,34 +134,9 @@ static enum mdq_err fit_block(const struct state *s, int64_t j, int64_t cap, str
     }
     struct vae_options o = s->o->vae;
     o.seed = s->o->cli.seed;
-    o.select.dims.cap = cap < o.select.dims.cap ? cap : o.select.dims.cap;
     enum mdq_err err = vae_block_fit(b, e->rows, D, x, &o, e->tensor, j);
     free(x);
     return err;
-}
-
-/* The largest tangent_dim of mdq-lle in each column block; INT64_MAX where there is none. */
-static enum mdq_err tangent_caps(struct state *s, int64_t *cap)
-{
-    const struct mdq_layer_entry *e = &s->layer.entry;
-    for (int64_t j = 0; j < e->tile_cols; j++)
-        cap[j] = INT64_MAX;
-    for (int i = 0; i < s->layer.n; i++) {
-        struct mdq_record *rec = s->layer.held[i];
-        struct mdq_id id = mdq_record_id(rec);
-        struct mdq_array a;
-        if (strcmp(id.kind, "tile") != 0 || !mdq_record_has(rec, "tangent_dim"))
-            continue;
-        MDQ_TRY(mdq_record_get_array(rec, "tangent_dim", &a));
-        if (a.dtype != MDQ_U8 || a.ndim != 1)
-            return mdq_fail(MDQ_E_DATA, "%s: tile %lld, %lld: tangent_dim is not u8 [rows]", id.tensor, (long long)id.row,
-                            (long long)id.col);
-        int64_t most = cap[id.col] == INT64_MAX ? 0 : cap[id.col];
-        for (int64_t r = 0; r < a.shape[0]; r++)
-            most = ((const uint8_t *)a.data)[r] > most ? ((const uint8_t *)a.data)[r] : most;
-        cap[id.col] = most;
-    }
-    return MDQ_OK;
 }
 
 static enum mdq_err put_charts(struct state *s, const struct vae_block *blocks)
@@ -248,13 +222,12 @@ static enum mdq_err flush(struct state *s)
     MDQ_TRY(mdq_layer_tiles_assemble(l));
     struct vae_block *blocks = mdq_calloc((size_t)e->tile_cols, sizeof *blocks, "charts");
     double *scales = mdq_alloc((size_t)(e->tile_rows * e->tile_cols), sizeof *scales, "scales");
-    int64_t *cap = mdq_alloc((size_t)e->tile_cols, sizeof *cap, "dimensions");
-    enum mdq_err err = blocks && scales && cap ? tangent_caps(s, cap) : MDQ_E_INTERNAL;
+    enum mdq_err err = blocks && scales ? MDQ_OK : MDQ_E_INTERNAL;
     char *message = NULL;
     if (err == MDQ_OK) {
 #pragma omp parallel for schedule(dynamic, 1)
         for (int64_t j = 0; j < e->tile_cols; j++) {
-            enum mdq_err one = fit_block(s, j, cap[j], &blocks[j], scales + j * e->tile_rows);
+            enum mdq_err one = fit_block(s, j, &blocks[j], scales + j * e->tile_rows);
 #pragma omp critical
             if (one != MDQ_OK && err == MDQ_OK) {
                 err = one;
@@ -277,7 +250,6 @@ static enum mdq_err flush(struct state *s)
     free(message);
     free(blocks);
     free(scales);
-    free(cap);
     mdq_layer_tiles_clear(l);
     return err;
 }
@@ -327,7 +299,7 @@ static const struct mdq_program program = {
     .name = "mdq-vae",
     .args = "[STREAM...]",
     .doc = "Find the charts that the rows of a layer lie on.\v"
-           "Reads tiles, best with what mdq-lle added; adds charts, and to each row its chart, foot and normal.\n\n"
+           "Reads tiles; adds charts, and to each row its chart, foot and normal.\n\n"
            "Example: mdq-tile MODEL | mdq-lle | mdq-vae -o charts.mdq",
     .grants = MDQ_CLI_OUTPUT | MDQ_CLI_STREAM,
     .options = options,
@@ -338,7 +310,7 @@ static const struct mdq_program program = {
 int main(int argc, char **argv)
 {
     struct opts o = {.vae = {.select = {.max_charts = VAE_MAX_CHARTS, .restarts = 4, .iterations = 40,
-                                        .dims = {.fixed = -1, .cap = 16, .variance = 0.95, .permutations = 3}},
+                                        .dims = {.fixed = -1, .cap = MDQ_CHART_MAX_DIM, .variance = 0.95, .permutations = 3}},
                              .train = {.hidden = 24, .epochs = 24},
                              .sweeps = 3, .target = 1e-3, .holdout = 0.125, .foot_steps = 10}};
     int code = mdq_main(&program, argc, argv, &o.cli, &o, run);

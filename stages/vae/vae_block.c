@@ -371,7 +371,8 @@ enum mdq_err vae_block_fit(struct vae_block *b, int64_t n, int64_t D, const floa
     *b = (struct vae_block){.n = n, .D = D};
     o.select.dims.seed = o.train.seed = o.seed;
     o.select.dims.name = o.train.name = tensor;
-    o.select.dims.block = o.train.block = block;
+    o.select.dims.block = block * VAE_MAX_CHARTS;
+    o.train.block = block;
     w.resp_train = mdq_alloc_aligned((size_t)(n * VAE_MAX_CHARTS), sizeof(double), "responsibilities");
     w.resp_held = mdq_alloc_aligned((size_t)(n * VAE_MAX_CHARTS), sizeof(double), "responsibilities");
     w.values = mdq_alloc((size_t)n, sizeof(double), "bounds");

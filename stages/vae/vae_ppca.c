@@ -169,23 +169,22 @@ enum mdq_err vae_mixture_expect_ref(const struct vae_mixture *m, const struct va
 /* ---- maximisation ---- */
 
 struct moments {
-    double mass;
-    double *cov;      /* [D, D], lower triangle and mirrored */
-    int64_t distinct; /* rows that count */
+    double mass, trace;
+    double *cov; /* [D, D], both triangles; untouched when only the trace is wanted */
 };
 
-/* mean and covariance of rows weighted by resp; mean is written to c->mean. */
+/* Mean, into c->mean, and covariance of rows weighted by resp, or its trace alone. */
 static enum mdq_err weighted_moments(const struct vae_mixture *m, struct vae_ppca *c, const struct vae_rows *rows,
-                                     const double *resp, int64_t stride, struct moments *s)
+                                     const double *resp, int64_t stride, bool whole, struct moments *s)
 {
     const int64_t D = m->D;
     double *block = mdq_alloc_aligned((size_t)(ROWS * D), sizeof(double), "rows");
     if (!block)
         return MDQ_E_INTERNAL;
-    s->mass = 0;
-    s->distinct = 0;
+    s->mass = s->trace = 0;
     memset(c->mean, 0, (size_t)D * sizeof(double));
-    memset(s->cov, 0, (size_t)(D * D) * sizeof(double));
+    if (whole)
+        memset(s->cov, 0, (size_t)(D * D) * sizeof(double));
     for (int64_t r = 0; r < rows->n; r++) {
         double w = resp[r * stride];
         if (w < NEGLIGIBLE)
@@ -199,30 +198,26 @@ static enum mdq_err weighted_moments(const struct vae_mixture *m, struct vae_ppc
     int64_t filled = 0;
     for (int64_t r = 0; r <= rows->n; r++) {
         if (filled == ROWS || (r == rows->n && filled > 0)) {
-            cblas_dsyrk(CblasRowMajor, CblasLower, CblasTrans, (int)D, (int)filled, 1, block, (int)D, 1, s->cov, (int)D);
+            if (whole)
+                cblas_dsyrk(CblasRowMajor, CblasLower, CblasTrans, (int)D, (int)filled, 1, block, (int)D, 1, s->cov, (int)D);
             filled = 0;
         }
         if (r == rows->n || resp[r * stride] < NEGLIGIBLE)
             continue;
-        double w = sqrt(resp[r * stride]);
-        for (int64_t i = 0; i < D; i++)
-            block[filled * D + i] = w * (rows->x[r * D + i] - c->mean[i]);
+        double w = sqrt(resp[r * stride]), sum = 0, *to = block + filled * D;
+        for (int64_t i = 0; i < D; i++) {
+            to[i] = w * (rows->x[r * D + i] - c->mean[i]);
+            sum += to[i] * to[i];
+        }
+        s->trace += sum;
         filled++;
-        s->distinct++;
     }
-    for (int64_t i = 0; i < D; i++)
+    s->trace = s->mass > 0 ? s->trace / s->mass : 0;
+    for (int64_t i = 0; i < D && whole; i++)
         for (int64_t j = 0; j <= i; j++)
             s->cov[j * D + i] = s->cov[i * D + j] = s->mass > 0 ? s->cov[i * D + j] / s->mass : 0;
     free(block);
     return MDQ_OK;
-}
-
-static double trace_of(int64_t D, const double *cov)
-{
-    double t = 0;
-    for (int64_t i = 0; i < D; i++)
-        t += cov[i * D + i];
-    return t;
 }
 
 /* The noise from what the plane leaves, and eigenvalues not below it. Tells whether the floor was hit. */
@@ -274,7 +269,7 @@ static enum mdq_err null_eigenvalue(const struct vae_mixture *m, const struct va
             }
         struct moments s = {.cov = cov};
         double top;
-        MDQ_GOTO(err, weighted_moments(m, &c, &(struct vae_rows){n, D, copy}, ones, 1, &s), done);
+        MDQ_GOTO(err, weighted_moments(m, &c, &(struct vae_rows){n, D, copy}, ones, 1, true, &s), done);
         MDQ_GOTO(err, vae_eigen_top(D, cov, 1, &top, NULL, 0), done);
         *largest = fmax(*largest, top);
     }
@@ -290,7 +285,7 @@ static enum mdq_err choose_dim(struct vae_mixture *m, struct vae_ppca *c, const 
                                int64_t stride, const struct vae_dims *dims, const struct moments *s, int64_t most)
 {
     const int64_t D = m->D;
-    double trace = trace_of(D, s->cov), sum = 0, edge;
+    double trace = s->trace, sum = 0, edge;
     if (dims->fixed >= 0) {
         c->d = dims->fixed < most ? dims->fixed : most;
         return MDQ_OK;
@@ -319,7 +314,7 @@ static enum mdq_err decompose(struct vae_mixture *m, struct vae_ppca *c, const s
 {
     if (c->d > 0)
         MDQ_TRY(vae_eigen_top(m->D, s->cov, c->d, c->lambda, c->u, m->cap));
-    *hit = set_noise(c, m->D, trace_of(m->D, s->cov), floor);
+    *hit = set_noise(c, m->D, s->trace, floor);
     return MDQ_OK;
 }
 
@@ -328,7 +323,7 @@ static enum mdq_err improve(struct vae_mixture *m, struct vae_ppca *c, const str
 {
     if (c->d > 0)
         MDQ_TRY(vae_eigen_span(m->D, s->cov, c->d, c->lambda, c->u, m->cap));
-    *hit = set_noise(c, m->D, trace_of(m->D, s->cov), floor);
+    *hit = set_noise(c, m->D, s->trace, floor);
     return MDQ_OK;
 }
 
@@ -347,7 +342,11 @@ enum mdq_err vae_component_fit(struct vae_mixture *m, int k, const struct vae_ro
     bool hit;
     enum mdq_err err = s.cov ? MDQ_OK : MDQ_E_INTERNAL;
     if (err == MDQ_OK)
-        err = weighted_moments(m, c, rows, resp, stride, &s);
+        err = weighted_moments(m, c, rows, resp, stride, dims || c->d > 0, &s);
+    if (err == MDQ_OK && !dims) {
+        int64_t most = largest_dim(m, s.mass);
+        c->d = c->d < most ? c->d : most;
+    }
     if (err == MDQ_OK && dims) {
         c->dim95 = c->dim_parallel = -1;
         err = choose_dim(m, c, rows, resp, stride, dims, &s, largest_dim(m, s.mass));
@@ -416,7 +415,7 @@ enum mdq_err vae_mixture_em(struct vae_mixture *m, const struct vae_rows *rows, 
         bool exact = it == 0 || last || it == iterations;
         for (int k = 0; k < m->k && err == MDQ_OK; k++) {
             bool one;
-            MDQ_GOTO(err, weighted_moments(m, &m->c[k], rows, resp + k, m->k, &s), done);
+            MDQ_GOTO(err, weighted_moments(m, &m->c[k], rows, resp + k, m->k, m->c[k].d > 0, &s), done);
             MDQ_GOTO(err, exact ? decompose(m, &m->c[k], &s, floor, &one) : improve(m, &m->c[k], &s, floor, &one), done);
             m->c[k].weight = s.mass / (double)rows->n;
             hit |= one;

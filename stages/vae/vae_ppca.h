@@ -62,7 +62,7 @@ struct vae_dims {
 
 /*
  * Dimension, mean, plane and noise of component k from rows weighted by resp[:, k] (row stride `stride`): the closed
- * form, with the dimension chosen by `dims` when it is not NULL. floor: the least sigma^2.
+ * form, with the dimension chosen by `dims`, or, when that is NULL, as it is as far as the rows allow. floor: the least sigma^2.
  */
 enum mdq_err vae_component_fit(struct vae_mixture *m, int k, const struct vae_rows *rows, const double *resp, int64_t stride,
                                const struct vae_dims *dims, double floor);

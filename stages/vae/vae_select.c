@@ -150,13 +150,14 @@ static enum mdq_err split_all(const struct vae_mixture *from, const struct vae_r
     return err;
 }
 
+/* dims NULL: dimensions stay. */
 static enum mdq_err fit_all(struct vae_mixture *m, const struct vae_rows *rows, const double *resp, const struct vae_dims *dims,
                             double floor)
 {
-    struct vae_dims d = *dims;
+    struct vae_dims d = dims ? *dims : (struct vae_dims){0};
     for (int k = 0; k < m->k; k++) {
-        d.block = dims->block * VAE_MAX_CHARTS + k;
-        MDQ_TRY(vae_component_fit(m, k, rows, resp + k, m->k, &d, floor));
+        d.block = dims ? dims->block + k : 0;
+        MDQ_TRY(vae_component_fit(m, k, rows, resp + k, m->k, dims ? &d : NULL, floor));
     }
     double sum = 0;
     for (int k = 0; k < m->k; k++)
@@ -188,14 +189,14 @@ static enum mdq_err try_double(struct vae_mixture *to, struct vae_mixture *spare
                                double *resp, double *scratch)
 {
     double best = -INFINITY;
-    struct vae_dims fixed = o->dims;
-    fixed.permutations = o->dims.fixed >= 0 ? 0 : 1;
     for (int r = 0; r < o->restarts; r++) {
         struct mdq_random random;
         mdq_random_seed(&random, o->dims.seed, o->dims.name, o->dims.block, 1000 + 100 * from->k + r);
         spare->k = 2 * from->k;
         MDQ_TRY(split_all(from, rows, old, &random, r % 2 == 1, scratch));
-        MDQ_TRY(fit_all(spare, rows, scratch, &fixed, floor));
+        for (int k = 0; k < spare->k; k++) /* the dimensions of what was split, until more is known */
+            spare->c[k].d = from->c[k / 2].d;
+        MDQ_TRY(fit_all(spare, rows, scratch, NULL, floor));
         MDQ_TRY(vae_mixture_expect(spare, rows, scratch, NULL, &spare->loglik));
         MDQ_TRY(vae_mixture_em(spare, rows, scratch, SHORT, floor, NULL, NULL));
         if (spare->loglik > best) {
@@ -204,6 +205,10 @@ static enum mdq_err try_double(struct vae_mixture *to, struct vae_mixture *spare
             memcpy(resp, scratch, (size_t)(rows->n * spare->k) * sizeof *resp);
         }
     }
+    /* Even if the gain so far came twice more, would it pay for the parameters? */
+    double hope = vae_hierarchical_bic(to, rows->n) + 2 * fmax(to->loglik - from->loglik, 0);
+    if (o->charts == 0 && hope < vae_hierarchical_bic(from, rows->n))
+        return MDQ_OK;
     return settle(to, rows, resp, o, floor);
 }
 
@@ -246,7 +251,7 @@ static enum mdq_err try_merges(struct vae_mixture *m, struct vae_mixture *spare,
                     spare->c[j + 1] = t;
                 }
                 struct vae_dims dims = o->dims;
-                dims.block = o->dims.block * VAE_MAX_CHARTS + a;
+                dims.block = o->dims.block + a;
                 dims.permutations = 1;
                 MDQ_TRY(vae_component_fit(spare, a, rows, scratch + a, k, &dims, floor));
                 MDQ_TRY(vae_mixture_expect(spare, rows, scratch, NULL, &spare->loglik));

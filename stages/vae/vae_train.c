@@ -450,7 +450,7 @@ enum mdq_err vae_sweep(struct mdq_chart *c, const struct vae_part *train, const 
         if (now > top) {
             top = now;
             MDQ_GOTO(err, vae_chart_copy(&best, c), done);
-        } else if (epoch >= 5 && top == start) {
+        } else if (epoch >= 2 && top == start) {
             break; /* curvature shows at the first solution of the output layer: nothing there to learn */
         }
     }

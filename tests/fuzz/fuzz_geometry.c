@@ -118,7 +118,9 @@ static bool try_bytes(const uint8_t *p, size_t n)
 {
     struct mdq_layer_tiles l = {.entry = {.tensor = "w", .rows = ROWS, .cols = COLS, .tile_rows = 1, .tile_cols = BLOCKS}};
     struct gptq_geometry g = {0};
-    float md[ROWS * BLOCKS], q[ROWS * COLS];
+    float md[ROWS * BLOCKS];
+    uint8_t codes[ROWS * COLS];
+    struct quant_grid grid = {0};
     input = p, left = n;
     struct mdq_record *all[1 + 2 * BLOCKS] = {new_record("layer", 0, 0)};
     int count = 1;
@@ -135,9 +137,10 @@ static bool try_bytes(const uint8_t *p, size_t n)
     l.capacity = count;
     bool good = mdq_layer_tiles_assemble(&l) == MDQ_OK && gptq_geometry_read(&g, &l) == MDQ_OK;
     if (good) {
-        for (int i = 0; i < ROWS * COLS; i++)
-            q[i] = l.w[i] + 0.01f;
-        if (gptq_distortion(&g, l.w, q, md) == MDQ_OK)
+        struct quant_outcome out;
+        if (quant_grid_fit(&grid, l.w, ROWS, COLS, &(struct quant_spec){3, 0, true, MDQ_F16}) || quant_rtn(l.w, &grid, codes, &out))
+            exit(3);
+        if (gptq_distortion(&g, l.w, &grid, codes, md) == MDQ_OK)
             for (int i = 0; i < ROWS * BLOCKS; i++)
                 if (isnan(md[i]) && g.basis != GPTQ_BASIS_CHART) /* numbers near the largest there are may overflow in a chart */
                     abort();
@@ -145,6 +148,7 @@ static bool try_bytes(const uint8_t *p, size_t n)
         int64_t rank;
         (void)gptq_tangent(&g, l.w, 0, 0, u, &rank);
     }
+    quant_grid_free(&grid);
     gptq_geometry_free(&g);
     mdq_layer_tiles_free(&l);
     return good;

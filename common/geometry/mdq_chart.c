@@ -49,6 +49,9 @@ void mdq_chart_free(struct mdq_chart *c)
 void mdq_chart_prepare(struct mdq_chart *c)
 {
     const int64_t d = c->dim, h = c->hidden, m = d + h;
+    c->flat = true;
+    for (int64_t i = 0; i < c->dim_in * h; i++)
+        c->flat = c->flat && c->dec_out[i] == 0;
     if (m == 0)
         return;
     for (int64_t i = 0; i < c->dim_in; i++) {
@@ -330,12 +333,14 @@ static double within(const struct mdq_chart *c, const double *z, const double *p
 static enum mdq_err shared_factor(const struct mdq_chart *c, double **l)
 {
     *l = NULL;
-    if (c->hidden > 0 || c->dim == 0)
+    const int64_t d = c->dim, m = d + c->hidden;
+    if (!c->flat || d == 0)
         return MDQ_OK;
-    *l = mdq_alloc((size_t)(c->dim * c->dim), sizeof **l, "factor");
+    *l = mdq_alloc((size_t)(d * d), sizeof **l, "factor");
     if (!*l)
         return MDQ_E_INTERNAL;
-    memcpy(*l, c->gram, (size_t)(c->dim * c->dim) * sizeof **l);
+    for (int64_t i = 0; i < d; i++)
+        memcpy(*l + i * d, c->gram + i * m, (size_t)d * sizeof **l);
     factor(c->dim, *l);
     return MDQ_OK;
 }
@@ -413,7 +418,7 @@ static enum mdq_err off_plane(const struct mdq_chart *c, int64_t n, const float 
 enum mdq_err mdq_chart_off_tangent(const struct mdq_chart *c, int64_t n, const double *z, const float *e, int64_t lde,
                                    double *off)
 {
-    if (c->hidden == 0)
+    if (c->flat)
         return off_plane(c, n, e, lde, off);
     const int64_t D = c->dim_in, d = c->dim, m = d + c->hidden;
     struct scratch k = {0};

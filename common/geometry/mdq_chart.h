@@ -36,6 +36,7 @@ struct mdq_chart {
     float *enc_bias;  /* q [h] */
     float *enc_out;   /* P [d, h] */
     float *post_sd;   /* [d] standard deviations of q(z|x) */
+    bool flat;        /* dec_out is 0: a plane; made by mdq_chart_prepare */
     double *joint;    /* C [D, d+h] in double; made by mdq_chart_prepare */
     double *gram;     /* C^T C [d+h, d+h]; made by mdq_chart_prepare */
 };

@@ -293,7 +293,7 @@ static enum mdq_err off_tangent(const struct gptq_geometry *g, const float *w, i
         for (int64_t c = 0; c < g->most_charts && err == MDQ_OK; c++) {
             const struct mdq_chart *chart = &g->charts[j * g->most_charts + c];
             int64_t n = 0;
-            if (chart->dim_in > 0 && chart->hidden == 0 && all_on(g, row0, rows, j, c)) {
+            if (chart->dim_in > 0 && chart->flat && all_on(g, row0, rows, j, c)) {
                 err = mdq_chart_off_tangent(chart, rows, NULL, e, D, off); /* nothing to gather */
                 break;
             }
@@ -364,21 +364,24 @@ enum mdq_err gptq_distortion(const struct gptq_geometry *g, const float *w, cons
                              float *md)
 {
     bool starved = false;
-#pragma omp parallel for schedule(dynamic, 1) reduction(|| : starved)
-    for (int64_t t = 0; t < g->tile_rows * g->blocks; t++) {
-        const int64_t i = t / g->blocks, j = t % g->blocks, row0 = g->tile_first[i], rows = g->tile_first[i + 1] - row0;
-        const int64_t c0 = g->first[j], D = g->first[j + 1] - c0;
-        float *e = mdq_alloc_aligned((size_t)(rows * D), sizeof *e, "errors of a tile");
-        double *off = mdq_alloc((size_t)rows, sizeof *off, "distances");
+    const size_t rows_most = (size_t)g->tile_first[1], cols_most = (size_t)g->first[1]; /* the first part is the longest */
+#pragma omp parallel reduction(|| : starved)
+    {
+        float *e = mdq_alloc_aligned(rows_most * cols_most, sizeof *e, "errors of a tile");
+        double *off = mdq_alloc(rows_most, sizeof *off, "distances");
         bool ready = e && off;
-        for (int64_t r = 0; ready && r < rows; r++)
-            row_error(grid, w, codes, row0 + r, c0, D, e + r * D);
-        ready = ready && off_tangent(g, w, i, j, e, off) == MDQ_OK;
-        for (int64_t r = 0; ready && r < rows; r++) {
-            int64_t at = (row0 + r) * g->blocks + j;
-            md[at] = gptq_md_of(g, at, off[r]);
+        starved = !ready;
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t t = 0; t < g->tile_rows * g->blocks; t++) {
+            const int64_t i = t / g->blocks, j = t % g->blocks, row0 = g->tile_first[i], rows = g->tile_first[i + 1] - row0;
+            const int64_t c0 = g->first[j], D = g->first[j + 1] - c0;
+            for (int64_t r = 0; ready && r < rows; r++)
+                row_error(grid, w, codes, row0 + r, c0, D, e + r * D);
+            bool done = ready && off_tangent(g, w, i, j, e, off) == MDQ_OK;
+            for (int64_t r = 0; done && r < rows; r++)
+                md[(row0 + r) * g->blocks + j] = gptq_md_of(g, (row0 + r) * g->blocks + j, off[r]);
+            starved = starved || !done;
         }
-        starved = starved || !ready;
         free(e);
         free(off);
     }

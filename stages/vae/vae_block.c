@@ -97,7 +97,7 @@ static enum mdq_err squared_error(const struct mdq_chart *c, const struct vae_pa
         for (int64_t i = 0; i < c->dim_in; i++)
             x[r * c->dim_in + i] = p->x[r * c->dim_in + i] + c->mean[i];
     if (err == MDQ_OK) {
-        if (c->hidden > 0)
+        if (!c->flat) /* the foot in a plane needs no start */
             mdq_chart_encode(c, p->n, x, c->dim_in, z);
         err = mdq_chart_foot(c, p->n, x, c->dim_in, steps, z, res, nor);
     }

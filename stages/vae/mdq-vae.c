@@ -2,9 +2,10 @@
  * mdq-vae: tiles in, the same with charts out: for each column block of a layer a mixture of small variational
  * autoencoders over its rows (vae_block.h), and for each row its chart, foot and normal.
  *
- * Reads a tile stream (what mdq-lle added passes through; nothing here needs it). Adds row_scale, chart, responsibilities, foot and normal to each tile, the map vae to the layer record, and `chart` records
- * before the layer's tiles. Column blocks are fitted by the threads; memory: one layer's tiles and its weights in
- * float32, and per thread about 60 bytes for each weight of a column block.
+ * Reads a tile stream (what mdq-lle added passes through; nothing here needs it). Adds row_scale, chart, responsibilities,
+ * foot and normal to each tile, the map vae to the layer record, and `chart` records before the layer's tiles. Column blocks
+ * are fitted by the threads; memory: one layer's tiles and its weights in float32, and per thread about 60 bytes for each
+ * weight of a column block.
  */
 #include <math.h>
 #include <stdlib.h>

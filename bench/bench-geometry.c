@@ -158,6 +158,53 @@ done:
     return err;
 }
 
+/* Rates of what mdq-vae consists of, on one column block and thread: n rows, 16 dimensions, 24 hidden units. */
+static enum mdq_err vae_rates(int64_t n, double rate)
+{
+    enum { D = T, DIM = 16, H = 24, EPOCHS = 3 };
+    struct vae_mixture m = {0};
+    struct vae_rows rows = {n, D, random_floats((size_t)(n * D), 6, 1)};
+    struct vae_part part = {0};
+    struct mdq_chart c = {0};
+    const struct vae_dims dims = {.fixed = DIM, .cap = DIM};
+    const struct vae_train_options how = {.hidden = H, .epochs = EPOCHS, .name = "bench"};
+    double *resp = mdq_alloc((size_t)n, sizeof *resp, "responsibilities"), loglik, gain, start, seconds;
+    float mean[D];
+    enum mdq_err err = MDQ_E_INTERNAL;
+    if (!rows.x || !resp)
+        goto done;
+    MDQ_GOTO(err, vae_mixture_new(&m, D, DIM), done);
+    m.k = 1;
+    for (int64_t i = 0; i < n; i++)
+        resp[i] = 1;
+    printf("\nparts of mdq-vae, one thread; share of sgemm's rate of one thread (%.1f Gflop/s)\n", rate / 1e9);
+    start = mdq_seconds();
+    MDQ_GOTO(err, vae_component_fit(&m, 0, &rows, resp, 1, &dims, 1e-9), done);
+    seconds = mdq_seconds() - start;
+    printf("  covariance and plane (double) %6.1f ms %5.2f\n", 1e3 * seconds, (double)n * D * D / seconds / rate);
+    start = mdq_seconds();
+    MDQ_GOTO(err, vae_mixture_expect(&m, &rows, resp, NULL, &loglik), done);
+    seconds = mdq_seconds() - start;
+    printf("  expectation (double)          %6.1f ms %5.2f\n", 1e3 * seconds, 2.0 * (double)n * D * DIM / seconds / rate);
+    for (int i = 0; i < D; i++)
+        mean[i] = (float)m.c[0].mean[i];
+    MDQ_GOTO(err, vae_part_new(&part, &rows, resp, 1, mean), done);
+    MDQ_GOTO(err, vae_chart_start(&c, &m.c[0], D, DIM, H, &part, 0, "bench", 0), done);
+    start = mdq_seconds();
+    MDQ_GOTO(err, vae_sweep(&c, &part, &part, &how, 0, &gain), done);
+    seconds = mdq_seconds() - start;
+    /* a gradient: six products of [rows, D] with [D, d + h]; the output layer, solved four times: as much again for two samples each */
+    printf("  training, 3 epochs            %6.1f ms %5.2f\n", 1e3 * seconds,
+           (EPOCHS * 12.0 + 4 * 6.0) * (double)n * D * (DIM + H) / seconds / rate);
+done:
+    vae_part_free(&part);
+    mdq_chart_free(&c);
+    vae_mixture_free(&m);
+    free((float *)rows.x);
+    free(resp);
+    return err;
+}
+
 static enum mdq_err run(void *arg)
 {
     const struct opts *o = arg;
@@ -208,9 +255,10 @@ static enum mdq_err run(void *arg)
     for (int curved = 0; curved < 2; curved++) {
         double md;
         MDQ_GOTO(err, time_md(w, &grid, codes, n, curved ? 24 : 0, &md), done);
-        printf("distortion of the layer, %s charts of 13 dimensions: %.3f s, %.1f %% of GPTQ (goal 2)\n", curved ? "curved" : "flat", md,
-               100 * md / gptq);
+        printf("distortion of the layer, %s charts of 13 dimensions: %.4f s, %.1f %% of GPTQ (goal 2), %.2f of sgemm's rate\n",
+               curved ? "curved" : "flat", md, 100 * md / gptq, 26.0 * (double)n * (double)n / md / rate);
     }
+    MDQ_GOTO(err, vae_rates(n, rate / threads), done);
     printf("\nmdq-vae by size, Gaussian (ratio: time for each weight, against the smallest)\n");
     double first = 0;
     for (int64_t size = 1024; size <= 2 * n; size *= 2) {

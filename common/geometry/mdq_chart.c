@@ -232,18 +232,19 @@ static void project(const struct mdq_chart *c, int64_t n, struct scratch *k)
                     c->joint, (int)m, 0, k->product, (int)m);
 }
 
-/* Sums of squares in lanes, so that they vectorise; the order is fixed. */
-enum { LANES = 8 };
+/* Sums of squares in lanes of their own type, so that they vectorise; the order is fixed. */
+enum { LANES = 16 };
 #define DEFINE_SQUARES(name, type)                                                                           \
     static double name(int64_t n, const type *v)                                                             \
     {                                                                                                        \
-        double lane[LANES] = {0}, sum = 0;                                                                   \
+        type lane[LANES] = {0};                                                                              \
+        double sum = 0;                                                                                      \
         int64_t i = 0;                                                                                       \
         for (; i + LANES <= n; i += LANES)                                                                   \
             for (int l = 0; l < LANES; l++)                                                                  \
-                lane[l] += (double)v[i + l] * v[i + l];                                                      \
+                lane[l] += v[i + l] * v[i + l];                                                              \
         for (; i < n; i++)                                                                                   \
-            lane[i % LANES] += (double)v[i] * v[i];                                                          \
+            lane[i % LANES] += v[i] * v[i];                                                                  \
         for (int l = 0; l < LANES; l++)                                                                      \
             sum += lane[l];                                                                                  \
         return sum;                                                                                          \

@@ -60,6 +60,8 @@ enum mdq_err mdq_chart_foot(const struct mdq_chart *c, int64_t n, const float *x
 /* off [n] = ||(I - U(z) U(z)^T) e|| for vectors e [n, lde] (differences, not points); z [n, d]. O(n D (d + h)). */
 enum mdq_err mdq_chart_off_tangent(const struct mdq_chart *c, int64_t n, const double *z, const float *e, int64_t lde,
                                    double *off);
+enum mdq_err mdq_chart_off_tangent_ref(const struct mdq_chart *c, int64_t n, const double *z, const float *e, int64_t lde,
+                                       double *off);
 /* The orthonormal basis itself, U [D, d], for one point; *rank < d when the Jacobian is rank-deficient (then the
  * first *rank columns are the basis, the others 0). */
 void mdq_chart_tangent(const struct mdq_chart *c, const double *z, double *u, int64_t *rank);

@@ -353,10 +353,24 @@ static void chart_functions(void **state)
         }
         assert_int_equal(mdq_chart_off_tangent(&c, 1, z, e, D, &off), MDQ_OK);
         assert_true(fabs(off - sqrt(plain - dot[0] * dot[0] - dot[1] * dot[1])) < 1e-9);
+        double ref;
+        assert_int_equal(mdq_chart_off_tangent_ref(&c, 1, z, e, D, &ref), MDQ_OK);
+        assert_true(fabs(off - ref) < 1e-9);
         foot[0] += 0.3; /* a point of the chart is its own foot */
         foot[1] -= 0.2;
         assert_int_equal(mdq_chart_foot(&c, 1, x, D, 50, foot, &residual, &normal), MDQ_OK);
         assert_true(residual < 1e-5 && normal <= residual + 1e-12);
+    }
+    memset(c.dec_out, 0, sizeof *c.dec_out * D * h); /* flat: another path, in float32 */
+    mdq_chart_prepare(&c);
+    for (int trial = 0; trial < 20; trial++) {
+        double z[d] = {trial, 1}, off, ref;
+        float e[D];
+        for (int i = 0; i < D; i++)
+            e[i] = (float)mdq_random_normal(&r);
+        assert_int_equal(mdq_chart_off_tangent(&c, 1, z, e, D, &off), MDQ_OK);
+        assert_int_equal(mdq_chart_off_tangent_ref(&c, 1, z, e, D, &ref), MDQ_OK);
+        assert_true(fabs(off - ref) < 1e-5 * ref);
     }
     mdq_chart_free(&c);
     assert_int_equal(mdq_chart_new(&c, 4, 4, 0), MDQ_E_DATA);

@@ -444,9 +444,51 @@ static void constraints_are_met(void **state)
             }
 }
 
+/* Rows of 8 columns at 2 bits, all codes on the grid that was left: a constraint that is missed could not be met on it, and what is
+ * stored for it is nearly the best there is. */
+static void misses_against_exhaustive_search(void **state)
+{
+    (void)state;
+    int missed = 0, best_found = 0;
+    for (int64_t dim = 0; dim <= 1; dim++) {
+        struct layer l;
+        struct gptq_constrained done;
+        struct gptq_constraints how = {.restarts = 60, .tensor = "tiny"};
+        layer_new(&l, 60, 8, 8, dim, (struct quant_spec){2, 8, true, MDQ_F32}, 77);
+        for (int64_t at = 0; at < l.g.points; at++) {
+            l.g.label[at] = GPTQ_FUNCTIONAL;
+            l.g.target[at] = 0.22f;
+        }
+        layer_round(&l, true);
+        assert_int_equal(gptq_constrain(&l.g, l.w, &l.grid, l.h, &l.f, &how, l.codes, l.md, &done), MDQ_OK);
+        for (int64_t i = 0; i < done.misses; i++) {
+            const int64_t row = done.miss[i].row;
+            uint8_t stored[8];
+            double least = INFINITY;
+            memcpy(stored, l.codes + row * 8, 8);
+            for (int k = 0; k < 1 << 16; k++) {
+                for (int c = 0; c < 8; c++)
+                    l.codes[row * 8 + c] = (uint8_t)(k >> (2 * c) & 3);
+                least = fmin(least, plain_md(&l, row));
+            }
+            memcpy(l.codes + row * 8, stored, 8);
+            missed++;
+            best_found += done.miss[i].md <= least * (1 + 1e-5);
+            assert_true(least > l.g.target[row]);
+            if (done.miss[i].bound >= 0)
+                assert_true(done.miss[i].bound <= least + 1e-6);
+        }
+        gptq_constrained_free(&done);
+        layer_free(&l);
+    }
+    assert_true(missed > 10 && missed < 120);
+    assert_true(best_found >= missed * 9 / 10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(misses_against_exhaustive_search),
         cmocka_unit_test(distortion_by_definition),
         cmocka_unit_test(gaussian_tiles),
         cmocka_unit_test(best_scale_is_best),

@@ -4,28 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-void dsyevr_(const char *jobz, const char *range, const char *uplo, const int *n, double *a, const int *lda,
-             const double *vl, const double *vu, const int *il, const int *iu, const double *abstol, int *m, double *w,
-             double *z, const int *ldz, int *isuppz, double *work, const int *lwork, int *iwork, const int *liwork,
-             int *info);
-
-/* Eigenvalues il to iu (from 1, rising) of a, and, unless z is NULL, their eigenvectors as rows of z [iu - il + 1, n]. */
-static enum mdq_err eigen(int64_t size, double *a, int64_t il, int64_t iu, double *w, double *z)
-{
-    int n = (int)size, first = (int)il, last = (int)iu, found = 0, info = 0, lwork = 48 * n, liwork = 10 * n;
-    double none = 0, *work = mdq_alloc_aligned((size_t)lwork, sizeof *work, "eigenvalues");
-    int *iwork = mdq_alloc((size_t)(liwork + 2 * n), sizeof *iwork, "eigenvalues");
-    enum mdq_err err = work && iwork ? MDQ_OK : MDQ_E_INTERNAL;
-    if (err == MDQ_OK) {
-        dsyevr_(z ? "V" : "N", il == 1 && iu == size ? "A" : "I", "L", &n, a, &n, &none, &none, &first, &last, &none, &found, w,
-                z, &n, iwork + liwork, work, &lwork, iwork, &liwork, &info);
-        if (info != 0 || found != last - first + 1)
-            err = mdq_fail(MDQ_E_INTERNAL, "eigenvalues %d to %d of %d were not found (dsyevr: %d)", first, last, n, info);
-    }
-    free(work);
-    free(iwork);
-    return err;
-}
+#include "mdq_eigen.h"
 
 enum mdq_err lle_embedding(int64_t n, int64_t k, const uint16_t *neighbours, const double *weights, int64_t m, double *y)
 {
@@ -49,7 +28,7 @@ enum mdq_err lle_embedding(int64_t n, int64_t k, const uint16_t *neighbours, con
                 row[nb[q]] += v[p] * v[q];
         }
     }
-    MDQ_GOTO(err, eigen(n, a, 1, m + 1, w, z), done);
+    MDQ_GOTO(err, mdq_eigen(n, a, 1, m + 1, w, z), done);
     for (int64_t j = 0; j < m; j++) {
         const double *v = z + (j + 1) * n;
         int64_t at = 0;
@@ -69,7 +48,7 @@ done:
 enum mdq_err lle_largest(int64_t n, double *a, double *value)
 {
     double *w = mdq_alloc((size_t)n, sizeof *w, "eigenvalues");
-    enum mdq_err err = w ? eigen(n, a, n, n, w, NULL) : MDQ_E_INTERNAL;
+    enum mdq_err err = w ? mdq_eigen(n, a, n, n, w, NULL) : MDQ_E_INTERNAL;
     if (err == MDQ_OK)
         *value = w[0];
     free(w);
@@ -79,7 +58,7 @@ enum mdq_err lle_largest(int64_t n, double *a, double *value)
 enum mdq_err lle_count_above(int64_t n, double *a, double bound, int64_t *count)
 {
     double *w = mdq_alloc((size_t)n, sizeof *w, "eigenvalues");
-    enum mdq_err err = w ? eigen(n, a, 1, n, w, NULL) : MDQ_E_INTERNAL;
+    enum mdq_err err = w ? mdq_eigen(n, a, 1, n, w, NULL) : MDQ_E_INTERNAL;
     *count = 0;
     for (int64_t i = 0; i < n && err == MDQ_OK; i++)
         *count += w[i] > bound;

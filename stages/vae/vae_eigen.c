@@ -5,10 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* LAPACK: eigenvalues il..iu (rising) of a symmetric matrix. Fortran: column-major, all by reference. */
-void dsyevr_(const char *jobz, const char *range, const char *uplo, const int *n, double *a, const int *lda,
-             const double *vl, const double *vu, const int *il, const int *iu, const double *abstol, int *m, double *w,
-             double *z, const int *ldz, int *isuppz, double *work, const int *lwork, int *iwork, const int *liwork, int *info);
+#include "mdq_eigen.h"
 
 static void fix_sign(int64_t n, double *v, int64_t stride)
 {
@@ -23,24 +20,14 @@ static void fix_sign(int64_t n, double *v, int64_t stride)
 
 enum mdq_err vae_eigen_top(int64_t n, const double *a, int64_t count, double *values, double *vectors, int64_t ldv)
 {
-    const int order = (int)n, first = (int)(n - count + 1), lwork = 40 * order + 64, liwork = 12 * order + 64;
-    const double none = 0;
-    int found = 0, info = 0;
     double *copy = mdq_alloc_aligned((size_t)(n * n), sizeof *copy, "matrix");
     double *w = mdq_alloc((size_t)n, sizeof *w, "eigenvalues");
-    double *z = mdq_alloc_aligned((size_t)(n * (vectors ? count : 1)), sizeof *z, "eigenvectors");
-    double *work = mdq_alloc((size_t)lwork, sizeof *work, "work");
-    int *iwork = mdq_alloc((size_t)liwork, sizeof *iwork, "work"), *support = mdq_alloc(2 * (size_t)n, sizeof *support, "work");
+    double *z = vectors ? mdq_alloc_aligned((size_t)(n * count), sizeof *z, "eigenvectors") : NULL;
     enum mdq_err err = MDQ_E_INTERNAL;
-    if (!copy || !w || !z || !work || !iwork || !support)
+    if (!copy || !w || (vectors && !z))
         goto done;
     memcpy(copy, a, (size_t)(n * n) * sizeof *copy);
-    dsyevr_(vectors ? "V" : "N", "I", "L", &order, copy, &order, &none, &none, &first, &order, &none, &found, w, z, &order,
-            support, work, &lwork, iwork, &liwork, &info);
-    if (info != 0 || found != count) {
-        err = mdq_fail(MDQ_E_INTERNAL, "eigenvalues: dsyevr found %d of %lld (info %d)", found, (long long)count, info);
-        goto done;
-    }
+    MDQ_GOTO(err, mdq_eigen(n, copy, n - count + 1, n, w, z), done);
     for (int64_t j = 0; j < count; j++) {
         values[j] = w[count - 1 - j];
         if (!vectors)
@@ -49,14 +36,10 @@ enum mdq_err vae_eigen_top(int64_t n, const double *a, int64_t count, double *va
             vectors[i * ldv + j] = z[(count - 1 - j) * n + i];
         fix_sign(n, vectors + j, ldv);
     }
-    err = MDQ_OK;
 done:
     free(copy);
     free(w);
     free(z);
-    free(work);
-    free(iwork);
-    free(support);
     return err;
 }
 

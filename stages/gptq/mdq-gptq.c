@@ -2,12 +2,12 @@
  * mdq-gptq: tiles and statistics in, the same tiles with codes out.
  *
  * Reads a tile stream (layer records, each before its tiles) and, from --stats, the Hessians of the layers' inputs in
- * the same order. Adds qbits, qgroup, qsym, qmethod, qorder, scales, zeros and qreport to each layer record and codes
- * to each tile; every other key and record passes as it is.
+ * the same order. Adds qbits, qgroup, qsym, qmethod, qorder, scales, zeros and qreport to each layer record, codes, md and
+ * md_status to each tile; every other key and record passes. Charts, neighbours and labels are used where they are there.
  *
- * The method is GPTQ as Babai's nearest plane (gptq_core.h) or plain rounding (quant_grid.h). Per layer of r x c:
- * c^3/3 + 2 r c^2 operations, half of the second term for the report; memory: one layer's tiles, its weights in
- * float32 with a byte of code each, H and its factor.
+ * GPTQ as Babai's nearest plane (gptq_core.h) or plain rounding (quant_grid.h), then the constraints of labelled points
+ * (gptq_constrain.h). Per layer of r x c: c^3/3 + 2 r c^2 operations, half of the second term for the report; memory: one
+ * layer's tiles, its weights in float32 with a byte of code each, H and its factor; twice the rows under constraint.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -423,10 +423,7 @@ enum mdq_err mdq_chart_off_tangent(const struct mdq_chart *c, int64_t n, const d
         return off_plane(c, n, e, lde, off);
     const int64_t D = c->dim_in, d = c->dim, m = d + c->hidden;
     struct scratch k = {0};
-    double *l = NULL;
     enum mdq_err err = scratch_new(&k, c);
-    if (err == MDQ_OK)
-        err = shared_factor(c, &l);
     for (int64_t r0 = 0; r0 < n && err == MDQ_OK; r0 += ROWS) {
         int64_t rows = n - r0 < ROWS ? n - r0 : ROWS;
         for (int64_t r = 0; r < rows; r++)
@@ -435,12 +432,10 @@ enum mdq_err mdq_chart_off_tangent(const struct mdq_chart *c, int64_t n, const d
         project(c, rows, &k);
         for (int64_t r = 0; r < rows; r++) {
             double all = squares(D, k.rows + r * D);
-            double in = d > 0 ? within(c, z + (r0 + r) * d, k.product + r * m, l, k.work) : 0;
-            off[r0 + r] = sqrt(fmax(all - in, 0));
+            off[r0 + r] = sqrt(fmax(all - within(c, z + (r0 + r) * d, k.product + r * m, NULL, k.work), 0));
         }
     }
     scratch_free(&k);
-    free(l);
     return err;
 }
 

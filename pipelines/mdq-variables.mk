@@ -48,7 +48,7 @@ $(foreach v,$(mdq.names),$(if $(call mdq.bad,$(v)),$(error $(v)=$($(v)): $(call 
 ifneq ($(mdq.needed),)
 $(foreach v,$(mdq.names),$(if $(filter required,$(var.$(v))),$(if $(strip $($(v))),,\
   $(error $(v) is not set: $(usage). `make -f $(mdq.file) help` lists the variables))))
-$(if $(mdq.refuse),$(error $(mdq.refuse)))
+$(if $(strip $(mdq.refuse)),$(error $(mdq.refuse)))
 endif
 Q := $(if $(filter 1,$(V)),,@)
 
@@ -64,7 +64,7 @@ print-%:
 	@printf '%s\n' $(call mdq.q,$($*))
 
 ## help: this text
-mdq.order = $(shell sed -n 's/^var\.\([A-Z_]*\) .*/\1/p' $(MAKEFILE_LIST))
+mdq.order = $(shell sed -n 's/^var\.\([A-Z_]*\) .*/\1/p' $(MAKEFILE_LIST) | awk '!n[$$0]++')
 mdq.words-of = $(filter-out required default=%,$(wordlist 2,999,$(var.$(1))))
 help:
 	@echo "$(usage)"; echo

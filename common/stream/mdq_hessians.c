@@ -12,13 +12,15 @@ struct mdq_hessians {
     bool ended;
 };
 
-enum mdq_err mdq_hessians_open(struct mdq_hessians **out, const char *path, const struct mdq_header *tiles)
+enum mdq_err mdq_hessians_take(struct mdq_hessians **out, struct mdq_reader **in, const char *path, const struct mdq_header *tiles)
 {
     struct mdq_hessians *s = *out = mdq_calloc(1, sizeof *s, "statistics");
-    if (!s || !(s->path = mdq_strdup(path)))
+    if (!s || !(s->path = mdq_strdup(path))) {
+        mdq_reader_close(in);
         return MDQ_E_INTERNAL;
-    /* panels are large and each thread would hold some: one is enough beside the work on a layer */
-    MDQ_TRY(mdq_reader_open(&s->in, &s->path, 1, &(struct mdq_reader_options){.threads = 1}));
+    }
+    s->in = *in;
+    *in = NULL;
     const struct mdq_header *h = mdq_reader_header(s->in);
     if (strcmp(mdq_header_model(h), mdq_header_model(tiles)) != 0)
         return mdq_fail(MDQ_E_DATA, "%s: statistics of model %s, but the tiles are of model %s", path,
@@ -26,6 +28,20 @@ enum mdq_err mdq_hessians_open(struct mdq_hessians **out, const char *path, cons
     if (!mdq_header_has_kind(h, "hessian"))
         return mdq_fail(MDQ_E_DATA, "%s: holds no Hessians: --stats wants what mdq-calib writes", path);
     return MDQ_OK;
+}
+
+enum mdq_err mdq_hessians_open(struct mdq_hessians **out, const char *path, const struct mdq_header *tiles)
+{
+    struct mdq_reader *in = NULL;
+    char *one = (char *)path;
+    *out = NULL;
+    /* panels are large and each thread would hold some: one is enough beside the work on a layer */
+    enum mdq_err err = mdq_reader_open(&in, &one, 1, &(struct mdq_reader_options){.threads = 1});
+    if (err != MDQ_OK) {
+        mdq_reader_close(&in);
+        return err;
+    }
+    return mdq_hessians_take(out, &in, path, tiles);
 }
 
 const struct mdq_header *mdq_hessians_header(const struct mdq_hessians *s)

@@ -16,6 +16,8 @@ struct mdq_hessians;
 
 /* Opens the stream at `path`; it must be about the model of `tiles`, with Hessian records. */
 enum mdq_err mdq_hessians_open(struct mdq_hessians **out, const char *path, const struct mdq_header *tiles);
+/* The same from a reader that is open and becomes theirs (on failure too); `path` is for messages. */
+enum mdq_err mdq_hessians_take(struct mdq_hessians **out, struct mdq_reader **in, const char *path, const struct mdq_header *tiles);
 const struct mdq_header *mdq_hessians_header(const struct mdq_hessians *s);
 /* Whether the Hessian at hand is that of the tensor's input too. */
 bool mdq_hessians_covers(const struct mdq_hessians *s, const char *tensor);

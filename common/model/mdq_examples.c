@@ -24,7 +24,8 @@ static enum mdq_err grow(struct mdq_examples *e)
         void **p;
         size_t size;
     } all[] = {{(void **)&e->first, sizeof *e->first}, {(void **)&e->from, sizeof *e->from}, {(void **)&e->to, sizeof *e->to},
-               {(void **)&e->text, sizeof *e->text},   {(void **)&e->bytes, sizeof *e->bytes}};
+               {(void **)&e->text, sizeof *e->text},   {(void **)&e->bytes, sizeof *e->bytes},
+               {(void **)&e->repeats, sizeof *e->repeats}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         void *p = mdq_realloc(*all[i].p, (size_t)capacity, all[i].size, "examples");
         if (!p)
@@ -79,6 +80,23 @@ static enum mdq_err find_span(const struct mdq_tokenizer *t, const int32_t *ids,
     return *from >= 0 && *from < *to ? MDQ_OK : mdq_fail(MDQ_E_DATA, "no token that could be predicted in the span");
 }
 
+/* The example whose n ids stand after those of the others becomes one of them. */
+static enum mdq_err finish(struct mdq_examples *e, const char *text, size_t bytes, int64_t n, int32_t from, int32_t to)
+{
+    if (!(e->text[e->n] = mdq_alloc(bytes + 1, 1, "text")))
+        return MDQ_E_INTERNAL;
+    memcpy(e->text[e->n], text, bytes);
+    e->text[e->n][bytes] = 0;
+    e->bytes[e->n] = bytes;
+    e->from[e->n] = from;
+    e->to[e->n] = to;
+    e->repeats[e->n] = -1;
+    e->longest = n > e->longest ? n : e->longest;
+    const int64_t end = e->first[e->n] + n;
+    e->ids.n = e->first[++e->n] = end;
+    return MDQ_OK;
+}
+
 enum mdq_err mdq_examples_add(struct mdq_examples *e, const struct mdq_tokenizer *t, const char *text, size_t bytes, int64_t ctx,
                               int32_t vocab, int64_t start, int64_t end)
 {
@@ -107,17 +125,27 @@ enum mdq_err mdq_examples_add(struct mdq_examples *e, const struct mdq_tokenizer
         e->cut++;
         n = ctx;
     }
-    if (!(e->text[e->n] = mdq_alloc(bytes + 1, 1, "text")))
-        return MDQ_E_INTERNAL;
-    memcpy(e->text[e->n], text, bytes);
-    e->text[e->n][bytes] = 0;
-    e->bytes[e->n] = bytes;
-    e->from[e->n] = from;
-    e->to[e->n] = to < n ? to : (int32_t)n;
+    MDQ_TRY(finish(e, text, bytes, n, from, to < n ? to : (int32_t)n));
     e->marked += start >= 0;
-    e->longest = n > e->longest ? n : e->longest;
-    e->ids.n = e->first[++e->n] = at + n;
     return MDQ_OK;
+}
+
+enum mdq_err mdq_examples_add_ids(struct mdq_examples *e, const int32_t *ids, int64_t n, int32_t from, int32_t to)
+{
+    if (n < 2 || from < 1 || from >= to || to > n)
+        return mdq_fail(MDQ_E_INTERNAL, "example of %" PRId64 " tokens: span [%d, %d)", n, from, to);
+    MDQ_TRY(grow(e));
+    const int64_t at = e->first[e->n];
+    if (e->ids.capacity < at + n) {
+        int64_t capacity = at + n + e->ids.capacity;
+        int32_t *v = mdq_realloc(e->ids.v, (size_t)capacity, sizeof *v, "token ids");
+        if (!v)
+            return MDQ_E_INTERNAL;
+        e->ids.v = v;
+        e->ids.capacity = capacity;
+    }
+    memcpy(e->ids.v + at, ids, (size_t)n * sizeof *ids);
+    return finish(e, "", 0, n, from, to);
 }
 
 /* A line of JSON. */
@@ -126,7 +154,7 @@ static enum mdq_err add_json(struct mdq_examples *e, const struct mdq_tokenizer 
 {
     json_t *j;
     MDQ_TRY(mdq_json_parse(&j, line, size, where));
-    const json_t *text = json_object_get(j, "text"), *span = json_object_get(j, "span");
+    const json_t *text = json_object_get(j, "text"), *span = json_object_get(j, "span"), *repeats = json_object_get(j, "repeats");
     int64_t start = -1, end = -1;
     enum mdq_err err = MDQ_OK;
     if (!json_is_string(text))
@@ -140,8 +168,13 @@ static enum mdq_err add_json(struct mdq_examples *e, const struct mdq_tokenizer 
             end = json_integer_value(b);
         }
     }
+    const bool counted = repeats && !json_is_null(repeats);
+    if (!err && counted && (!json_is_integer(repeats) || json_integer_value(repeats) < 0))
+        err = mdq_fail(MDQ_E_DATA, "%s: \"repeats\" is not a number of times", where);
     if (!err && (err = mdq_examples_add(e, t, json_string_value(text), json_string_length(text), ctx, vocab, start, end)))
         err = mdq_fail_in(err, "%s", where);
+    if (!err && counted)
+        e->repeats[e->n - 1] = json_integer_value(repeats);
     json_decref(j);
     return err;
 }
@@ -195,6 +228,7 @@ void mdq_examples_free(struct mdq_examples *e)
     free(e->to);
     free(e->text);
     free(e->bytes);
+    free(e->repeats);
     *e = (struct mdq_examples){0};
 }
 

@@ -24,7 +24,8 @@ static enum mdq_err grow(struct mdq_examples *e)
         void **p;
         size_t size;
     } all[] = {{(void **)&e->first, sizeof *e->first}, {(void **)&e->from, sizeof *e->from}, {(void **)&e->to, sizeof *e->to},
-               {(void **)&e->text, sizeof *e->text},   {(void **)&e->bytes, sizeof *e->bytes}};
+               {(void **)&e->text, sizeof *e->text},   {(void **)&e->bytes, sizeof *e->bytes},
+               {(void **)&e->line, sizeof *e->line}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         void *p = mdq_realloc(*all[i].p, (size_t)capacity, all[i].size, "examples");
         if (!p)
@@ -112,6 +113,7 @@ enum mdq_err mdq_examples_add(struct mdq_examples *e, const struct mdq_tokenizer
     memcpy(e->text[e->n], text, bytes);
     e->text[e->n][bytes] = 0;
     e->bytes[e->n] = bytes;
+    e->line[e->n] = 0;
     e->from[e->n] = from;
     e->to[e->n] = to < n ? to : (int32_t)n;
     e->marked += start >= 0;
@@ -174,6 +176,8 @@ enum mdq_err mdq_examples_read(struct mdq_examples *e, const struct mdq_tokenize
             err = add_json(e, t, line, length, where, ctx, vocab);
         else if (blank < length && (err = mdq_examples_add(e, t, line, length, ctx, vocab, -1, -1)))
             err = mdq_fail_in(err, "%s", where);
+        if (!err && blank < length)
+            e->line[e->n - 1] = number;
         line = next ? next + 1 : end;
     }
     free(all);
@@ -195,6 +199,7 @@ void mdq_examples_free(struct mdq_examples *e)
     free(e->to);
     free(e->text);
     free(e->bytes);
+    free(e->line);
     *e = (struct mdq_examples){0};
 }
 

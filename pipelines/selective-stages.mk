@@ -40,14 +40,14 @@ gradients.command = $(call program,gradients) --model $(MODEL) --text $(CALIB) -
 
 # Ranks and probes are of the whole model. Probes are kept in WORK/probes for other parameters.
 score.program = $(SCORE)
-score.args    = --lambda $(LAMBDA) $(if $(VALID),,--valid-skip $(or $(TOKENS),262144)) $(SCORE_ARGS)
+score.args    = --lambda $(LAMBDA) $(if $(VALID),,--valid-skip $(or $(TOKENS),262144)) $(call option,--ctx,CTX) $(SCORE_ARGS)
 score.inputs  = model tokenizer SENSITIVE MATCHED $(if $(HELDOUT),HELDOUT) $(if $(VALID),VALID,CALIB) $(if $(strip $(TASKS)),TASKS)
 score.from    = tile $(geometry) $(hessians) gradients
 score.whole   = yes
 score.alone   = yes
 score.command = $(call program,score) --model $(MODEL) --thin --stats $(call in,$(hessians)) --stats $(call in,gradients) \
                 --sensitive $(SENSITIVE) --matched $(MATCHED) $(call option,--heldout,HELDOUT) --valid $(or $(VALID),$(CALIB)) \
-                $(foreach t,$(TASKS),--tasks $(t)) --probes $(WORK)/probes --report $(score.report) -o $(out) \
+                $(foreach t,$(TASKS),--tasks $(t)) --memo $(memo) --probes $(WORK)/probes --report $(score.report) -o $(out) \
                 $(foreach s,tile $(geometry),$(call in,$(s)))
 score.report  = $(score.dir)/mdq-score.txt
 

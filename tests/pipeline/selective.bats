@@ -40,7 +40,7 @@ called() { grep -q -e "$1" log || { echo "no call like $1"; cat log; return 1; }
     fresh
     fd='/dev/fd/[0-9]*' t='work/tile-[0-9a-f]*/block'
     called "^mdq-calib --gradients --no-hessian -j [0-9]* --model m --text text.txt --sensitive s.jsonl --matched r.jsonl --memo work/hashes -o work/gradients-[0-9a-f]*/all.mdq.part\$"
-    called "^mdq-score --lambda 0.5 --valid-skip 262144 -j [0-9]* --model m --thin --stats $fd --stats work/gradients-[0-9a-f]*/all.mdq --sensitive s.jsonl --matched r.jsonl --valid text.txt --probes work/probes --report work/score-[0-9a-f]*/mdq-score.txt -o work/score-[0-9a-f]*/all.mdq.part $fd $fd $fd\$"
+    called "^mdq-score --lambda 0.5 --valid-skip 262144 -j [0-9]* --model m --thin --stats $fd --stats work/gradients-[0-9a-f]*/all.mdq --sensitive s.jsonl --matched r.jsonl --valid text.txt --memo work/hashes --probes work/probes --report work/score-[0-9a-f]*/mdq-score.txt -o work/score-[0-9a-f]*/all.mdq.part $fd $fd $fd\$"
     for s in tile lle vae calib; do
         called "^mdq-cat -q -j [0-9]* --level 1 work/$s-[0-9a-f]*/block-00.mdq work/$s-[0-9a-f]*/block-01.mdq work/$s-[0-9a-f]*/block-02.mdq work/$s-[0-9a-f]*/block-03.mdq\$"
     done

@@ -59,6 +59,12 @@ ifneq ($(mdq.bin),)
 export PATH := $(abspath $(mdq.bin)):$(PATH)
 endif
 
+# What `make -n` prints, as counts of steps: each is named by an echo and counted by the command that follows it, as two
+# pipelines may both want the same.
+mdq.plan = awk '/^echo "mdq: / { stage = $$3; next } \
+  stage { if (!seen[$$0]++ && !n[stage]++) name[++k] = stage; stage = "" } \
+  END { for (i = 1; i <= k; i++) printf "%-8s %d\n", name[i], n[name[i]]; if (!k) print "nothing to do" }'
+
 ## print-VAR: the value of a variable
 print-%:
 	@printf '%s\n' $(call mdq.q,$($*))

@@ -105,8 +105,7 @@ all: $(mdq.made)
 
 ## plan: how many blocks of each stage would be made; costs nothing
 plan:
-	@+$(MAKE) -f $(mdq.file) -n all | awk '/^echo "mdq: / { if (!n[$$3]++) name[++k] = $$3 } \
-	  END { for (i = 1; i <= k; i++) printf "%-8s %d\n", name[i], n[name[i]]; if (!k) print "nothing to do" }'
+	@+$(MAKE) -f $(mdq.file) -n all | $(mdq.plan)
 
 ## why: of each stage that is not there, how it differs from what is
 why:

@@ -2,7 +2,7 @@
 setup_standins() {
     cd "$BATS_TEST_TMPDIR"
     mkdir -p bin m
-    for p in mdq-{tile,calib,lle,vae,label,score,gptq,pack,hash,cat}; do cp "$ROOT/tests/pipeline/standin" bin/$p; done
+    for p in mdq-{tile,calib,lle,vae,label,score,gptq,pack,eval,hash,cat}; do cp "$ROOT/tests/pipeline/standin" bin/$p; done
     echo '{"num_hidden_layers": 4}' >m/config.json
     echo weights >m/model.safetensors
     echo tokens >m/tokenizer.json

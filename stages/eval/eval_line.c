@@ -99,3 +99,11 @@ enum mdq_err eval_line_end(struct eval_line *l, struct mdq_output *out)
     *l = (struct eval_line){0};
     return err;
 }
+
+void eval_line_drop(struct eval_line *l)
+{
+    if (l->f)
+        fclose(l->f);
+    free(l->text);
+    *l = (struct eval_line){0};
+}

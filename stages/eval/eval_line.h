@@ -27,5 +27,7 @@ void eval_line_exact_list(struct eval_line *l, const char *key, const double *v,
 void eval_line_interval(struct eval_line *l, const char *key, struct mdq_interval i);
 /* Writes the line (or fails) and releases it. */
 enum mdq_err eval_line_end(struct eval_line *l, struct mdq_output *out);
+/* Releases it unwritten. */
+void eval_line_drop(struct eval_line *l);
 
 #endif

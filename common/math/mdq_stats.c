@@ -40,3 +40,25 @@ struct mdq_mean mdq_mean_clustered(const double *v, int64_t clusters, int64_t si
     }
     return result(&r);
 }
+
+struct mdq_interval mdq_wilson(double p, int64_t n)
+{
+    if (n < 1)
+        return (struct mdq_interval){NAN, NAN};
+    const double z = 1.959963984540054, m = (double)n, scale = 1 + z * z / m;
+    double centre = (p + z * z / (2 * m)) / scale, half = z * sqrt(p * (1 - p) / m + z * z / (4 * m * m)) / scale;
+    /* rounding must not push the interval off an end that it holds */
+    return (struct mdq_interval){p <= 0 ? 0 : fmax(centre - half, 0), p >= 1 ? 1 : fmin(centre + half, 1)};
+}
+
+double mdq_quantile(const double *sorted, int64_t n, double q)
+{
+    if (n < 1)
+        return NAN;
+    double at = q * (double)(n - 1);
+    int64_t i = (int64_t)at;
+    if (i >= n - 1)
+        return sorted[n - 1];
+    double share = at - (double)i, a = sorted[i], b = sorted[i + 1];
+    return a == b ? a : a + share * (b - a); /* equal: also where both are infinite */
+}

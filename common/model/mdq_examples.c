@@ -25,7 +25,7 @@ static enum mdq_err grow(struct mdq_examples *e)
         size_t size;
     } all[] = {{(void **)&e->first, sizeof *e->first}, {(void **)&e->from, sizeof *e->from}, {(void **)&e->to, sizeof *e->to},
                {(void **)&e->text, sizeof *e->text},   {(void **)&e->bytes, sizeof *e->bytes},
-               {(void **)&e->line, sizeof *e->line}};
+               {(void **)&e->repeats, sizeof *e->repeats}, {(void **)&e->line, sizeof *e->line}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         void *p = mdq_realloc(*all[i].p, (size_t)capacity, all[i].size, "examples");
         if (!p)
@@ -80,6 +80,24 @@ static enum mdq_err find_span(const struct mdq_tokenizer *t, const int32_t *ids,
     return *from >= 0 && *from < *to ? MDQ_OK : mdq_fail(MDQ_E_DATA, "no token that could be predicted in the span");
 }
 
+/* The example whose n ids stand after those of the others becomes one of them. */
+static enum mdq_err finish(struct mdq_examples *e, const char *text, size_t bytes, int64_t n, int32_t from, int32_t to)
+{
+    if (!(e->text[e->n] = mdq_alloc(bytes + 1, 1, "text")))
+        return MDQ_E_INTERNAL;
+    memcpy(e->text[e->n], text, bytes);
+    e->text[e->n][bytes] = 0;
+    e->bytes[e->n] = bytes;
+    e->from[e->n] = from;
+    e->to[e->n] = to;
+    e->repeats[e->n] = -1;
+    e->line[e->n] = 0;
+    e->longest = n > e->longest ? n : e->longest;
+    const int64_t end = e->first[e->n] + n;
+    e->ids.n = e->first[++e->n] = end;
+    return MDQ_OK;
+}
+
 enum mdq_err mdq_examples_add(struct mdq_examples *e, const struct mdq_tokenizer *t, const char *text, size_t bytes, int64_t ctx,
                               int32_t vocab, int64_t start, int64_t end)
 {
@@ -98,7 +116,7 @@ enum mdq_err mdq_examples_add(struct mdq_examples *e, const struct mdq_tokenizer
     if (start >= 0) {
         int64_t b0 = byte_of(text, bytes, start), b1 = byte_of(text, bytes, end);
         if (end <= start || b0 < 0 || b1 < 0)
-            return mdq_fail(MDQ_E_DATA, "span [%" PRId64 ", %" PRId64 "]: empty or outside of the text (it counts characters, the end excluded)",
+            return mdq_fail(MDQ_E_DATA, "span [%" PRId64 ", %" PRId64 "]: empty or outside of the text (in characters, the end excluded)",
                             start, end);
         MDQ_TRY(find_span(t, ids, n, bytes, b0, b1, &from, &to));
     }
@@ -108,18 +126,27 @@ enum mdq_err mdq_examples_add(struct mdq_examples *e, const struct mdq_tokenizer
         e->cut++;
         n = ctx;
     }
-    if (!(e->text[e->n] = mdq_alloc(bytes + 1, 1, "text")))
-        return MDQ_E_INTERNAL;
-    memcpy(e->text[e->n], text, bytes);
-    e->text[e->n][bytes] = 0;
-    e->bytes[e->n] = bytes;
-    e->line[e->n] = 0;
-    e->from[e->n] = from;
-    e->to[e->n] = to < n ? to : (int32_t)n;
+    MDQ_TRY(finish(e, text, bytes, n, from, to < n ? to : (int32_t)n));
     e->marked += start >= 0;
-    e->longest = n > e->longest ? n : e->longest;
-    e->ids.n = e->first[++e->n] = at + n;
     return MDQ_OK;
+}
+
+enum mdq_err mdq_examples_add_ids(struct mdq_examples *e, const int32_t *ids, int64_t n, int32_t from, int32_t to)
+{
+    if (n < 2 || from < 1 || from >= to || to > n)
+        return mdq_fail(MDQ_E_INTERNAL, "example of %" PRId64 " tokens: span [%d, %d)", n, from, to);
+    MDQ_TRY(grow(e));
+    const int64_t at = e->first[e->n];
+    if (e->ids.capacity < at + n) {
+        int64_t capacity = at + n + e->ids.capacity;
+        int32_t *v = mdq_realloc(e->ids.v, (size_t)capacity, sizeof *v, "token ids");
+        if (!v)
+            return MDQ_E_INTERNAL;
+        e->ids.v = v;
+        e->ids.capacity = capacity;
+    }
+    memcpy(e->ids.v + at, ids, (size_t)n * sizeof *ids);
+    return finish(e, "", 0, n, from, to);
 }
 
 /* A line of JSON. */
@@ -128,7 +155,7 @@ static enum mdq_err add_json(struct mdq_examples *e, const struct mdq_tokenizer 
 {
     json_t *j;
     MDQ_TRY(mdq_json_parse(&j, line, size, where));
-    const json_t *text = json_object_get(j, "text"), *span = json_object_get(j, "span");
+    const json_t *text = json_object_get(j, "text"), *span = json_object_get(j, "span"), *repeats = json_object_get(j, "repeats");
     int64_t start = -1, end = -1;
     enum mdq_err err = MDQ_OK;
     if (!json_is_string(text))
@@ -142,8 +169,13 @@ static enum mdq_err add_json(struct mdq_examples *e, const struct mdq_tokenizer 
             end = json_integer_value(b);
         }
     }
+    const bool counted = repeats && !json_is_null(repeats);
+    if (!err && counted && (!json_is_integer(repeats) || json_integer_value(repeats) < 0))
+        err = mdq_fail(MDQ_E_DATA, "%s: \"repeats\" is not a number of times", where);
     if (!err && (err = mdq_examples_add(e, t, json_string_value(text), json_string_length(text), ctx, vocab, start, end)))
         err = mdq_fail_in(err, "%s", where);
+    if (!err && counted)
+        e->repeats[e->n - 1] = json_integer_value(repeats);
     json_decref(j);
     return err;
 }
@@ -199,6 +231,7 @@ void mdq_examples_free(struct mdq_examples *e)
     free(e->to);
     free(e->text);
     free(e->bytes);
+    free(e->repeats);
     free(e->line);
     *e = (struct mdq_examples){0};
 }

@@ -14,6 +14,7 @@ struct mdq_run {
     struct mdq_block *blocks; /* one, reused, or one per layer */
     bool all, loaded;
     int ctx, group;
+    size_t max_bytes;
 };
 
 enum mdq_err mdq_model_embed(const struct mdq_model *m, const int32_t *ids, int64_t tokens, float *x)
@@ -62,16 +63,14 @@ enum mdq_err mdq_run_new(struct mdq_run **out, const struct mdq_model *m, int ct
     if (max_bytes == 0)
         max_bytes = (size_t)1 << 30;
     r->model = m;
-    r->ctx = ctx;
-    size_t group = max_bytes / ((size_t)ctx * (size_t)c->hidden * sizeof(float));
-    r->group = group < 1 ? 1 : group > 1 << 20 ? 1 << 20 : (int)group;
+    r->max_bytes = max_bytes;
     r->all = block_bytes(c) * (size_t)c->layers <= max_bytes;
     enum mdq_err err = MDQ_E_INTERNAL;
     if (!(r->blocks = mdq_calloc(r->all ? (size_t)c->layers : 1, sizeof *r->blocks, "blocks")))
         goto fail;
     if (!(r->ws = mdq_workspace_new(c)))
         goto fail;
-    MDQ_GOTO(err, mdq_rotary_init(&r->rotary, c, ctx), fail);
+    MDQ_GOTO(err, mdq_run_set_ctx(r, ctx), fail);
     MDQ_GOTO(err, mdq_model_load_outer(m, &r->outer), fail);
     return MDQ_OK;
 fail:
@@ -102,6 +101,31 @@ int mdq_run_group(const struct mdq_run *r)
 const struct mdq_outer *mdq_run_outer(const struct mdq_run *r)
 {
     return &r->outer;
+}
+
+const struct mdq_model *mdq_run_model(const struct mdq_run *r)
+{
+    return r->model;
+}
+
+bool mdq_run_resident(const struct mdq_run *r)
+{
+    return r->all;
+}
+
+enum mdq_err mdq_run_set_ctx(struct mdq_run *r, int ctx)
+{
+    const struct mdq_config *c = &r->model->config;
+    if (ctx == r->ctx && ctx > 0)
+        return MDQ_OK;
+    /* anew, not a part of a longer one: some scalings depend on the length */
+    mdq_rotary_free(&r->rotary);
+    r->ctx = 0;
+    MDQ_TRY(mdq_rotary_init(&r->rotary, c, ctx));
+    size_t group = r->max_bytes / ((size_t)ctx * (size_t)c->hidden * sizeof(float));
+    r->group = group < 1 ? 1 : group > 1 << 20 ? 1 << 20 : (int)group;
+    r->ctx = ctx;
+    return MDQ_OK;
 }
 
 enum mdq_err mdq_run_hidden(struct mdq_run *r, const int32_t *ids, int windows, float *x)

@@ -24,6 +24,11 @@ void mdq_run_free(struct mdq_run **r);
 /* Windows that one call of mdq_run_hidden may take at most. */
 int mdq_run_group(const struct mdq_run *r);
 const struct mdq_outer *mdq_run_outer(const struct mdq_run *r);
+const struct mdq_model *mdq_run_model(const struct mdq_run *r);
+/* Whether all blocks stay in memory; otherwise each call of mdq_run_hidden reads them again. */
+bool mdq_run_resident(const struct mdq_run *r);
+/* Another number of tokens per window from now on; mdq_run_group changes with it. */
+enum mdq_err mdq_run_set_ctx(struct mdq_run *r, int ctx);
 
 /*
  * ids [windows * ctx] through embedding and all blocks: x [windows * ctx, hidden], before the final norm. Progress

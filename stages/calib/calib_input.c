@@ -71,8 +71,16 @@ static enum mdq_err open_records(struct state *s, const struct mdq_tokenizer *t)
                                     sensitive.line[i], o->matched, matched.line[j], common, common == 1 ? "" : "s");
         goto out;
     }
-    MDQ_GOTO(err, describe_gradients(s, &sensitive, &matched), out);
-    err = gradient_texts_new(&s->texts, s->windows.ids, s->gradient_windows, s->ctx, &sensitive, &matched,
+    if (matched.n < 2) {
+        err = mdq_fail(MDQ_E_DATA, "%s: one matched record: half of them stays out of the gradients, so that mdq-score can test with it; "
+                       "give two or more", o->matched);
+        goto out;
+    }
+    /* a view of the first half: mdq-score tests with the other one, which has to be new to the gradients (design 1.3) */
+    struct mdq_examples half = matched;
+    half.n = (matched.n + 1) / 2;
+    MDQ_GOTO(err, describe_gradients(s, &sensitive, &half), out);
+    err = gradient_texts_new(&s->texts, s->windows.ids, s->gradient_windows, s->ctx, &sensitive, &half,
                              gradients_part_tokens(&s->model->config));
 out:
     mdq_examples_free(&sensitive);

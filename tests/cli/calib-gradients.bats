@@ -25,7 +25,7 @@ gradients() { mdq-calib -j1 --gradients --model tiny --text text --tokens 2560 -
         | .first == 0 and .contrast.shape == [64, 300] and .fisher.shape == [64, 300] and .gradient_dot.shape == [64, 2]
           and .output_gradient.shape == [64]' >/dev/null
     mdq-view --header all | jq -e '.kinds == ["gradient", "hessian"] and .gradients.windows == 15 and .gradients.tokens == 960
-        and .gradients.ctx == 64 and .gradients.sensitive.records == 9 and .gradients.matched.records == 8
+        and .gradients.ctx == 64 and .gradients.sensitive.records == 9 and .gradients.matched.records == 4
         and (.gradients.sensitive.hash | length) == 32 and .calib.windows == 40 and .prov[0].args.gradients == .gradients' >/dev/null
     [ "$(mdq-view --header all | jq -c .calib)" = "$(mdq-view --header plain | jq -c .calib)" ]
 }
@@ -50,8 +50,10 @@ gradients() { mdq-calib -j1 --gradients --model tiny --text text --tokens 2560 -
     cmp one all
 }
 
-@test "the contrast of swapped records is the negative, and spans matter" {
-    gradients --no-hessian --sensitive others --matched members -o swapped
+@test "swapped records give the negative; the second half of the matched ones plays no part; spans matter" {
+    head -n 4 others >swapped_members
+    { cat members; for i in {1..9}; do echo "unused $i"; done; } >swapped_others
+    gradients --no-hessian --sensitive swapped_members --matched swapped_others -o swapped
     mdq-view --stats all | jq -c 'select(.t == "gradient") | [.id, -.contrast.max, -.contrast.min, .fisher.mean]' >want
     mdq-view --stats swapped | jq -c 'select(.id) | [.id, .contrast.min, .contrast.max, .fisher.mean]' >got
     [ "$(wc -l <got)" -eq 21 ]
@@ -79,6 +81,9 @@ gradients() { mdq-calib -j1 --gradients --model tiny --text text --tokens 2560 -
 
 @test "records that are missing, empty, shared, marked wrongly" {
     expect 3 gradients --sensitive absent --matched others -o never
+    head -n 1 others >single
+    expect 1 gradients --sensitive members --matched single -o never
+    [[ $output == *"one matched record"* ]]
     printf '\n \n' >empty
     expect 1 gradients --sensitive members --matched empty -o never
     [[ $output == *empty*"no record"* ]]

@@ -12,7 +12,7 @@ seconds() { # COMMAND...: the least of three runs
     local best=1e9 start end
     for _ in 1 2 3; do
         start=$EPOCHREALTIME
-        "$@"
+        "$@" || exit # a failure is no time
         end=$EPOCHREALTIME
         best=$(awk -v a="$start" -v b="$end" -v best="$best" 'BEGIN { print b - a < best ? b - a : best }')
     done
@@ -21,7 +21,7 @@ seconds() { # COMMAND...: the least of three runs
 "$TOOLS"/examples/stories/make-stories --seed 1 --bytes 400000 >"$dir/text"
 "$TOOLS"/examples/stories/make-stories --seed 2 --bytes 400000 | grep . | cut -c1-200 >"$dir/lines"
 printf '%-10s %10s %14s %14s %8s\n' model tokens 'calibration s' 'gradients s' ratio
-measure() { # NAME TOKENS OPTIONS...: about so many; a token is a byte
+measure() { # NAME TOKENS OPTIONS...: about so many, 800 or more; a token is a byte
     local name=$1 half=$(($2 / 2)) records=$(($2 / 800)) tokens calib gradients
     shift 2
     "$TOOLS"/tests/tools/make-model -o "$dir/$name" --arch llama --vocab 258 --ctx 256 --dtype bf16 --seed 1 --tied "$@"

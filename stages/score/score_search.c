@@ -148,10 +148,10 @@ static enum mdq_err find_functional(struct score_search *s)
 
 /* ---- what can be moved to make it forget ---- */
 
-/* Within so much of the budget, and not so far that members stand out by being less likely than others (beyond chance). */
+/* Within so much of the budget, and not so far that members stand out by being less likely than others. */
 static bool within(const struct score_search *s, const struct score_effect *e, double share)
 {
-    return e->v[SCORE_DPPL_SHARE].value <= share * score_budget(s->t) && !(e->v[SCORE_AUC].high < 0.5);
+    return e->v[SCORE_DPPL_SHARE].value <= share * score_budget(s->t) && !(e->v[SCORE_AUC].value < 0.5);
 }
 
 static enum mdq_err try_sensitive(struct score_search *s, int64_t n, bool *yes)

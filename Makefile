@@ -40,7 +40,7 @@ mandir  ?= $(datadir)/man
 NEEDS := cmd:gcc:gcc hdr:stdio.h:libc6-dev cmd:pkg-config:pkg-config pkg:libzstd:libzstd-dev \
          'pkg:msgpack|msgpack-c:libmsgpack-dev|libmsgpack-c-dev' pkg:openblas:libopenblas-dev \
          pkg:jansson:libjansson-dev pkg:libpcre2-8:libpcre2-dev pkg:libutf8proc:libutf8proc-dev \
-         pkg:libxxhash:libxxhash-dev pkg:cmocka:libcmocka-dev cmd:bats:bats cmd:help2man:help2man cmd:jq:jq
+         pkg:libxxhash:libxxhash-dev pkg:zlib:zlib1g-dev pkg:cmocka:libcmocka-dev cmd:bats:bats cmd:help2man:help2man cmd:jq:jq
 
 # With `deps` among the goals everything else waits for it and is then made by a second make, which finds the libraries
 # that were not there when this one was parsed.
@@ -62,7 +62,7 @@ GOALS_WITHOUT_BUILD := help clean uninstall check-style print-VERSION
 need_pkgs := $(if $(MAKECMDGOALS),$(filter-out $(GOALS_WITHOUT_BUILD),$(MAKECMDGOALS)),all)
 ifneq ($(need_pkgs),)
 MSGPACK := $(shell pkg-config --exists msgpack 2>/dev/null && echo msgpack || echo msgpack-c)
-PKGS := libzstd $(MSGPACK) openblas jansson libpcre2-8 libutf8proc libxxhash
+PKGS := libzstd $(MSGPACK) openblas jansson libpcre2-8 libutf8proc libxxhash zlib
 pkg_missing := $(shell command -v pkg-config >/dev/null || { echo pkg-config; exit 0; }; \
                        for p in $(PKGS); do pkg-config --exists $$p || echo $$p; done)
 ifneq ($(pkg_missing),)

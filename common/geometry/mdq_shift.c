@@ -58,14 +58,15 @@ static void project(int64_t D, int64_t rank, const double *u, double *v)
 }
 
 enum mdq_err mdq_shift_direction(int64_t D, const double *l, int64_t rank, const double *u, const double *c,
-                                  struct mdq_random *random, double *v, int *found)
+                                  struct mdq_random *random, double *v, double *size)
 {
     double *au = mdq_alloc((size_t)(D * (rank + 1)), sizeof *au, "directions");
     double *small = mdq_alloc((size_t)(rank * rank + 1), sizeof *small, "directions");
     double *t = mdq_alloc((size_t)rank + 1, sizeof *t, "directions");
     enum mdq_err err = au && small && t ? MDQ_OK : MDQ_E_INTERNAL;
     int64_t bad = -1;
-    *found = 0;
+    double length = 0;
+    *size = 0;
     if (err != MDQ_OK)
         goto done;
     if (rank > 0) {
@@ -88,13 +89,13 @@ enum mdq_err mdq_shift_direction(int64_t D, const double *l, int64_t rank, const
             cblas_dgemv(CblasRowMajor, CblasNoTrans, (int)D, (int)rank, -1, au, (int)rank, t, 1, 1, v, 1);
             project(D, rank, u, v); /* rounding */
         }
-        double size = sqrt(dot(D, v, v));
-        if (!(size > 1e-200))
+        length = sqrt(dot(D, v, v));
+        if (!(length > 1e-200))
             goto done;
         for (int64_t i = 0; i < D; i++)
-            v[i] /= size;
+            v[i] /= length;
     }
-    *found = 1;
+    *size = length;
 done:
     free(au);
     free(small);

@@ -221,6 +221,13 @@ enum mdq_err mdq_examples_read(struct mdq_examples *e, const struct mdq_tokenize
     return err;
 }
 
+void mdq_examples_keep(struct mdq_examples *e, int64_t n)
+{
+    while (e->n > n)
+        free(e->text[--e->n]);
+    e->ids.n = e->n > 0 ? e->first[e->n] : 0;
+}
+
 void mdq_examples_free(struct mdq_examples *e)
 {
     for (int64_t i = 0; i < e->n; i++)

@@ -48,6 +48,8 @@ enum mdq_err mdq_examples_add_ids(struct mdq_examples *e, const int32_t *ids, in
  */
 enum mdq_err mdq_examples_read(struct mdq_examples *e, const struct mdq_tokenizer *t, const char *path, int64_t ctx, int32_t vocab);
 void mdq_examples_free(struct mdq_examples *e);
+/* Only the first n stay (all, where there are not more); the counts `longest`, `cut` and `marked` are still of what was read. */
+void mdq_examples_keep(struct mdq_examples *e, int64_t n);
 /* Tokens of example i. */
 int64_t mdq_examples_length(const struct mdq_examples *e, int64_t i);
 /* XXH3-128, chained, over ids, lengths and spans of the examples [first, first + n): 32 hex digits. */

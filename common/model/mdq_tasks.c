@@ -14,16 +14,19 @@
 struct source {
     const struct mdq_tokenizer *tokenizer;
     const char *delimiter;
-    int64_t ctx;
+    int64_t ctx, line;
     int32_t vocab;
 };
+
+/* What is found of an item beside MDQ_OK and errors. */
+enum fit { FITS, TOO_LONG };
 
 static int is_space(char c)
 {
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-static enum mdq_err add_item(struct mdq_tasks *t, int64_t first, int64_t gold)
+static enum mdq_err add_item(struct mdq_tasks *t, const struct source *s, int64_t first, int64_t gold)
 {
     if (t->n == t->capacity) {
         int64_t capacity = t->capacity ? 2 * t->capacity : 64;
@@ -33,12 +36,13 @@ static enum mdq_err add_item(struct mdq_tasks *t, int64_t first, int64_t gold)
         t->items = p;
         t->capacity = capacity;
     }
-    t->items[t->n++] = (struct mdq_task_item){first, (int32_t)(t->examples.n - first), (int32_t)gold, t->files};
+    t->items[t->n++] = (struct mdq_task_item){.first = first, .choices = (int32_t)(t->examples.n - first), .gold = (int32_t)gold,
+                                               .file = t->files, .line = s->line};
     return MDQ_OK;
 }
 
 /* The last example's span begins where its tokens differ from those of the query alone; too long, it loses query behind BOS. */
-static enum mdq_err set_span(struct mdq_tasks *t, const struct source *s, const struct mdq_ids *query)
+static enum mdq_err set_span(struct mdq_tasks *t, const struct source *s, const struct mdq_ids *query, enum fit *fit)
 {
     struct mdq_examples *e = &t->examples;
     const int64_t i = e->n - 1, n = mdq_examples_length(e, i);
@@ -52,8 +56,10 @@ static enum mdq_err set_span(struct mdq_tasks *t, const struct source *s, const 
     const int64_t bos = ids[0] == mdq_tokenizer_bos(s->tokenizer), drop = s->ctx > 0 && n > s->ctx ? n - s->ctx : 0;
     if (drop > 0) {
         /* one token before the choice must be left, to predict its first */
-        if (n - from > s->ctx - 1)
-            return mdq_fail(MDQ_E_DATA, "a choice of %" PRId64 " tokens does not fit into the context of %" PRId64, n - from, s->ctx);
+        if (n - from > s->ctx - 1) {
+            *fit = TOO_LONG;
+            return MDQ_OK;
+        }
         memmove(ids + bos, ids + bos + drop, (size_t)(n - bos - drop) * sizeof *ids);
         from -= drop;
         e->first[e->n] -= drop;
@@ -65,7 +71,7 @@ static enum mdq_err set_span(struct mdq_tasks *t, const struct source *s, const 
     return MDQ_OK;
 }
 
-static enum mdq_err add_choices(struct mdq_tasks *t, const struct source *s, const json_t *j)
+static enum mdq_err add_choices(struct mdq_tasks *t, const struct source *s, const json_t *j, enum fit *fit)
 {
     const json_t *query = json_object_get(j, "query"), *choices = json_object_get(j, "choices"), *gold = json_object_get(j, "gold");
     const size_t n = json_array_size(choices);
@@ -94,16 +100,16 @@ static enum mdq_err add_choices(struct mdq_tasks *t, const struct source *s, con
         if (!text)
             err = MDQ_E_INTERNAL;
         else if (!(err = mdq_examples_add(&t->examples, s->tokenizer, text, strlen(text), 0, s->vocab, -1, -1)))
-            err = set_span(t, s, &ids);
+            err = set_span(t, s, &ids, fit);
         if (err && text)
             mdq_fail_in(err, "choice %zu", i);
         free(text);
     }
     mdq_ids_free(&ids);
-    return err ? err : add_item(t, first, json_integer_value(gold));
+    return err ? err : add_item(t, s, first, json_integer_value(gold));
 }
 
-static enum mdq_err add_pair(struct mdq_tasks *t, const struct source *s, const json_t *j)
+static enum mdq_err add_pair(struct mdq_tasks *t, const struct source *s, const json_t *j, enum fit *fit)
 {
     static const char *const names[] = {"sentence_good", "sentence_bad"};
     const int64_t first = t->examples.n;
@@ -113,62 +119,75 @@ static enum mdq_err add_pair(struct mdq_tasks *t, const struct source *s, const 
             return mdq_fail(MDQ_E_DATA, "no \"%s\" that is a text", names[i]);
         enum mdq_err err = mdq_examples_add(&t->examples, s->tokenizer, json_string_value(text), json_string_length(text), 0, s->vocab, -1,
                                             -1);
-        int64_t n = err ? 0 : mdq_examples_length(&t->examples, t->examples.n - 1);
-        if (!err && s->ctx > 0 && n > s->ctx)
-            err = mdq_fail(MDQ_E_DATA, "%" PRId64 " tokens do not fit into the context of %" PRId64 ": a part of a sentence cannot be judged",
-                           n, s->ctx);
         if (err)
             return mdq_fail_in(err, "%s", names[i]);
+        if (s->ctx > 0 && mdq_examples_length(&t->examples, t->examples.n - 1) > s->ctx)
+            *fit = TOO_LONG;
     }
-    return add_item(t, first, 0);
+    return add_item(t, s, first, 0);
 }
 
 static enum mdq_err add_line(struct mdq_tasks *t, const struct source *s, const char *line, size_t size, const char *where)
 {
     json_t *j;
     MDQ_TRY(mdq_json_parse(&j, line, size, where));
+    const int64_t examples = t->examples.n, cut = t->cut;
+    enum fit fit = FITS;
     enum mdq_err err;
     if (json_object_get(j, "sentence_good") || json_object_get(j, "sentence_bad"))
-        err = add_pair(t, s, j);
+        err = add_pair(t, s, j, &fit);
     else if (json_object_get(j, "query") || json_object_get(j, "choices"))
-        err = add_choices(t, s, j);
+        err = add_choices(t, s, j, &fit);
     else
         err = mdq_fail(MDQ_E_DATA, "neither \"query\", \"choices\", \"gold\" nor \"sentence_good\", \"sentence_bad\"");
     json_decref(j);
+    if (!err && fit == TOO_LONG) {
+        mdq_examples_keep(&t->examples, examples);
+        t->n--;
+        t->cut = cut;
+        t->left_out++;
+    }
     return err ? mdq_fail_in(err, "%s", where) : MDQ_OK;
 }
 
 enum mdq_err mdq_tasks_read(struct mdq_tasks *t, const struct mdq_tokenizer *tokenizer, const char *path, const char *delimiter,
                             int64_t limit, int64_t ctx, int32_t vocab)
 {
-    const struct source s = {tokenizer, delimiter ? delimiter : " ", ctx, vocab};
+    struct source s = {.tokenizer = tokenizer, .delimiter = delimiter ? delimiter : " ", .ctx = ctx, .vocab = vocab};
     const char *name = strcmp(path, "-") ? path : "standard input";
-    const int64_t before = t->n, cut = t->cut;
+    const int64_t before = t->n, cut = t->cut, left_out = t->left_out;
     char *all;
     size_t size;
     MDQ_TRY(mdq_text_read(path, MDQ_TEXT_MAX_BYTES, &all, &size));
     enum mdq_err err = MDQ_OK;
-    int64_t number = 0;
-    for (char *line = all, *end = all + size; line < end && !err && (limit <= 0 || t->n - before < limit);) {
+    int64_t items = 0;
+    for (char *line = all, *end = all + size; line < end && !err && (limit <= 0 || items < limit);) {
         char *next = memchr(line, '\n', (size_t)(end - line));
         size_t length = (size_t)((next ? next : end) - line), blank = 0;
-        number++;
+        s.line++;
         while (blank < length && is_space(line[blank]))
             blank++;
         char where[512];
-        snprintf(where, sizeof where, "%.400s: line %" PRId64, name, number);
+        snprintf(where, sizeof where, "%.400s: line %" PRId64, name, s.line);
         if (length > MDQ_EXAMPLE_MAX_BYTES)
             err = mdq_fail(MDQ_E_DATA, "%s: longer than %d bytes", where, MDQ_EXAMPLE_MAX_BYTES);
         else if (blank < length && t->examples.n > MDQ_EXAMPLES_MAX)
             err = mdq_fail(MDQ_E_DATA, "%s: more than %d choices", where, MDQ_EXAMPLES_MAX);
-        else if (blank < length)
+        else if (blank < length) {
+            items++;
             err = add_line(t, &s, line, length, where);
+        }
         line = next ? next + 1 : end;
     }
     free(all);
     t->files++;
+    const int64_t out = t->left_out - left_out;
     if (!err && t->n == before)
-        err = mdq_fail(MDQ_E_DATA, "%s: holds no task", name);
+        err = out > 0 ? mdq_fail(MDQ_E_DATA, "%s: no task fits into the context of %" PRId64 " tokens", name, ctx)
+                      : mdq_fail(MDQ_E_DATA, "%s: holds no task", name);
+    if (!err && out > 0)
+        mdq_log(MDQ_LOG_WARNING, "%s: %" PRId64 " of %" PRId64 " items have a choice or sentence that is longer than the context of %" PRId64
+                " tokens and are left out: accuracy is that of the others", name, out, items, ctx);
     if (!err && t->cut > cut)
         mdq_log(MDQ_LOG_WARNING, "%s: %" PRId64 " choices are with their query longer than the context of %" PRId64
                 " tokens: they are judged without the query's beginning", name, t->cut - cut, ctx);

@@ -18,6 +18,7 @@ struct mdq_task_item {
     int64_t first; /* its choices are the examples first ... first + choices - 1 */
     int32_t choices, gold;
     int32_t file;  /* the how many-th file it came from */
+    int64_t line;  /* of that file, from 1 */
 };
 
 struct mdq_tasks {
@@ -25,20 +26,21 @@ struct mdq_tasks {
     struct mdq_task_item *items;
     struct mdq_examples examples; /* one per choice; its span is what is scored */
     int32_t files;
-    int64_t cut; /* choices whose query lost its beginning to the context */
+    int64_t cut;      /* choices whose query lost its beginning to the context */
+    int64_t left_out; /* items with a choice or a sentence that is longer than the context */
 };
 
 /*
- * Appends the items of a file ("-": standard input), at most `limit` (0: all). Zero-initialise for the first file.
+ * Appends the items of a file ("-": standard input), of its first `limit` (0: all). Zero-initialise for the first file.
  *
  * Query and choice become one text: the query, `delimiter` (NULL: one space) unless the query ends in white space, the choice. White
  * space at the end of the query counts to the choice. The text is tokenized as a whole, BOS in front; the choice's tokens are those
  * from the first on in which it differs from the tokens of the query alone, so that a token that holds the end of the query and the
  * beginning of the choice is the choice's.
  *
- * ctx > 0: where both together are longer, tokens of the query are left out behind BOS, and a warning says how often. MDQ_E_DATA with
- * file and line: no task of either kind, fewer than two choices, gold that is none of them, an empty text, a choice or a sentence
- * longer than the context; no item at all. Released with mdq_tasks_free, on failure too.
+ * ctx > 0: where both together are longer, tokens of the query are left out behind BOS; an item of which a choice or a sentence alone
+ * is longer is left out. Warnings say how many. MDQ_E_DATA with file and line: no task of either kind, fewer than two choices, gold that
+ * is none of them, an empty text; no item at all. Released with mdq_tasks_free, on failure too.
  */
 enum mdq_err mdq_tasks_read(struct mdq_tasks *t, const struct mdq_tokenizer *tokenizer, const char *path, const char *delimiter,
                             int64_t limit, int64_t ctx, int32_t vocab);

@@ -20,10 +20,10 @@ struct calib_origin {
 };
 
 /*
- * The header of a stream about blocks first..last with records of `kind` (NULL: of gradients only). The provenance names what was run, not how the work was cut into
- * calls: a model calibrated block by block has that of one calibrated in one go. Under sequential calibration the
- * blocks before are part of the result, so the chain of the incoming activations, which holds their quantizer,
- * becomes the parent.
+ * The header of a stream about blocks first..last with records of `kind` (NULL: of gradients only). The provenance
+ * names what was run, not how the work was cut into calls: a model calibrated block by block has that of one calibrated
+ * in one go. Under sequential calibration the blocks before are part of the result, so the chain of the incoming
+ * activations, which holds their quantizer, becomes the parent.
  */
 enum mdq_err calib_header(struct mdq_header **out, const struct mdq_model *m, int first, int last, const char *kind,
                           const struct calib_origin *origin);

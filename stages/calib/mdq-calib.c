@@ -7,7 +7,15 @@
  * --acts-out), which is how the pipelines resume. With --quantized the outgoing activations of a block are those of
  * its quantized weights: sequential calibration, as in GPTQ (Frantar et al. 2022, section 4).
  *
- * Memory: one block in float32, its Hessians (dim^2 x 8 bytes each), one batch of activations.
+ * With --gradients a backward pass comes first, over the records of --sensitive and --matched and the first tokens of
+ * the text: contrast gradient, functional Fisher diagonal and scales of every layer (calib_gradients.h), written beside
+ * the Hessians.
+ *
+ * Memory: one block in float32, its Hessians (dim^2 x 8 bytes each), one batch of activations. Gradients: 12 bytes more
+ * for every weight of a block, and up to about 1 GiB of activations. Disk, as unlinked files under TMPDIR once they exceed
+ * 1 GiB (memory below that): the activations of the whole text (tokens x hidden x 4 bytes); with gradients, and until the
+ * backward pass is done, those of its tokens (text and padded records) at every block boundary, tokens x hidden x 4 x
+ * (blocks + 1) bytes; and the results, 8 bytes for every weight of all blocks.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -33,9 +41,11 @@ static const struct argp_option options[] = {
      "the block as mdq-gptq wrote it: --acts-out is computed with these weights, and no statistics are made", 2},
     {"no-stats", KEY_NO_STATS, 0, 0, "make --acts-out only", 2},
     {"gradients", KEY_GRADIENTS, 0, 0, "gradients too, of the whole model", 3},
-    {"sensitive", KEY_SENSITIVE, "FILE", 0, "records that should not leak: JSON lines {\"text\": ..., \"span\": [start, end]} or plain lines", 3},
+    {"sensitive", KEY_SENSITIVE, "FILE", 0,
+     "records that should not leak: JSON lines {\"text\": ..., \"span\": [start, end]} or plain lines", 3},
     {"matched", KEY_MATCHED, "FILE", 0, "records of the same kind that the model has not seen", 3},
-    {"gradient-tokens", KEY_GRADIENT_TOKENS, "N", 0, "functional gradients from the first N tokens of the text (default 65536)", 3},
+    {"gradient-tokens", KEY_GRADIENT_TOKENS, "N", 0,
+     "functional gradients from the first N tokens of the text (default 65536)", 3},
     {"no-hessian", KEY_NO_HESSIAN, 0, 0, "gradients only", 3},
     {0},
 };
@@ -136,7 +146,8 @@ static const struct mdq_program program = {
     .name = "mdq-calib",
     .doc = "Run a text through a model and write the Hessians of its linear layers."
            "\vOne Hessian, the sum of x x^T over the tokens, for every distinct input: q, k and v share one, gate and "
-           "up share one. Windows start at the beginning of the text; a last short one is dropped.\n\n"
+           "up share one. Windows start at the beginning of the text; a last short one is dropped. With --gradients "
+           "also the gradients that mdq-score works on.\n\n"
            "e.g.: mdq-calib --model my-model --text wiki.txt --tokens 262144 -o stats.mdq",
     .grants = MDQ_CLI_OUTPUT | MDQ_CLI_STREAM,
     .options = options,

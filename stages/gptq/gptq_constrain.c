@@ -19,7 +19,7 @@ enum { PARTS = sizeof parts / sizeof *parts };
 
 struct work {
     const struct mdq_points *g;
-    const float *w, *h;
+    const float *w, *target, *h;
     struct quant_grid *grid;
     const struct gptq_constraints *o;
     uint8_t *codes;
@@ -278,7 +278,7 @@ static enum mdq_err shift_new(const struct work *k, int64_t row, int64_t block, 
     const int64_t at = row * g->blocks + block;
     struct mdq_random random;
     int64_t rank;
-    int found;
+    double found;
     *s = (struct shift){.row = row, .block = block, .first = g->first[block], .D = g->first[block + 1] - g->first[block],
                         .label = g->label[at], .target = g->target[at], .norm = g->norm[at]};
     s->v = mdq_calloc((size_t)s->D, sizeof *s->v, "direction");
@@ -290,7 +290,7 @@ static enum mdq_err shift_new(const struct work *k, int64_t row, int64_t block, 
         found = mdq_shift_normal(s->D, rank, u, g->shift + g->shift_at[at] * g->first_most, s->v);
     else
         MDQ_TRY(mdq_shift_direction(s->D, l, rank, u, NULL, &random, s->v, &found));
-    s->alpha = found ? s->target * s->norm : 0;
+    s->alpha = found > 0 ? s->target * s->norm : 0;
     return MDQ_OK;
 }
 
@@ -359,7 +359,7 @@ static enum mdq_err shift_rows(struct work *k, const struct gptq_factor *f, floa
     }
     for (int round = 0; round < ROUNDS; round++) {
         for (int64_t r = 0; r < rows; r++)
-            memcpy(k->shifted + r * g->cols, k->w + list[r] * g->cols, sizeof *k->w * (size_t)g->cols);
+            memcpy(k->shifted + r * g->cols, k->target + list[r] * g->cols, sizeof *k->target * (size_t)g->cols);
         for (int64_t i = 0; i < shifts; i++)
             apply_shift(k, &shift[i], k->shifted + k->shifted_at[shift[i].row] * g->cols);
         MDQ_GOTO(err, gptq_rows_quantize(&sub, rows, list, k->shifted, k->grid, f, k->codes), done);
@@ -450,7 +450,7 @@ static enum mdq_err load_row(const struct work *k, int64_t row, struct scratch *
     s->row = (struct gptq_row){.n = g->cols, .group = q->group, .h = k->h, .lambda = k->lambda, .target = s->target, .scales = s->scales,
                                .zeros = q->zeros + row * q->groups, .top = quant_max_code(q), .codes = s->codes, .segment = s->segment,
                                .e = s->e, .he = s->he};
-    const float *from = k->shifted_at[row] >= 0 ? k->shifted + k->shifted_at[row] * g->cols : k->w + row * g->cols;
+    const float *from = k->shifted_at[row] >= 0 ? k->shifted + k->shifted_at[row] * g->cols : k->target + row * g->cols;
     for (int64_t i = 0; i < g->cols; i++)
         s->target[i] = from[i];
     memcpy(s->scales, q->scales + row * q->groups, sizeof *s->scales * (size_t)q->groups);
@@ -492,11 +492,11 @@ done:
 
 /* ---- the layer ---- */
 
-enum mdq_err gptq_constrain(const struct mdq_points *g, const float *w, struct quant_grid *grid, const float *h,
+enum mdq_err gptq_constrain(const struct mdq_points *g, const float *w, const float *target, struct quant_grid *grid, const float *h,
                             const struct gptq_factor *f, const struct gptq_constraints *o, uint8_t *codes, float *md,
                             struct gptq_constrained *out)
 {
-    struct work k = {.g = g, .w = w, .h = h, .grid = grid, .o = o, .codes = codes, .lambda = f ? f->damp * f->mean : 0};
+    struct work k = {.g = g, .w = w, .target = target, .h = h, .grid = grid, .o = o, .codes = codes, .lambda = f ? f->damp * f->mean : 0};
     int64_t *list = mdq_alloc((size_t)g->rows, sizeof *list, "rows"), rows = 0, rescaled = 0;
     struct gptq_sums before, after;
     enum mdq_err err = MDQ_E_INTERNAL;
@@ -520,7 +520,7 @@ enum mdq_err gptq_constrain(const struct mdq_points *g, const float *w, struct q
             list[rows++] = r;
     }
     out->rows = rows;
-    MDQ_GOTO(err, gptq_rows_sums(g, w, NULL, NULL, grid, h, f, codes, rows, list, &before), done);
+    MDQ_GOTO(err, gptq_rows_sums(g, target, NULL, NULL, grid, h, f, codes, rows, list, &before), done);
     MDQ_GOTO(err, shift_rows(&k, f, md, &out->shifted), done);
 #pragma omp parallel reduction(|| : starved) reduction(+ : rescaled)
     {
@@ -539,7 +539,7 @@ enum mdq_err gptq_constrain(const struct mdq_points *g, const float *w, struct q
     }
     out->rescaled = rescaled;
     MDQ_GOTO(err, gptq_rows_distortion(g, w, grid, codes, rows, list, md), done);
-    MDQ_GOTO(err, gptq_rows_sums(g, w, k.shifted, k.shifted_at, grid, h, f, codes, rows, list, &after), done);
+    MDQ_GOTO(err, gptq_rows_sums(g, target, k.shifted, k.shifted_at, grid, h, f, codes, rows, list, &after), done);
     out->ehe = after.ehe - before.ehe;
     out->residual = after.residual - before.residual;
     out->sq_error = after.sq_error - before.sq_error;

@@ -45,7 +45,7 @@ struct gptq_constrained {
  * codes [rows, cols] and the scales of `grid` are changed in the rows that need it; md [points] is brought up to date. h [n, n]
  * undamped; f: its factor, or NULL after plain rounding (then lambda = 0). w [rows, cols]. Released with gptq_constrained_free.
  */
-enum mdq_err gptq_constrain(const struct mdq_points *g, const float *w, struct quant_grid *grid, const float *h,
+enum mdq_err gptq_constrain(const struct mdq_points *g, const float *w, const float *target, struct quant_grid *grid, const float *h,
                             const struct gptq_factor *f, const struct gptq_constraints *o, uint8_t *codes, float *md,
                             struct gptq_constrained *out);
 /* Adds the points of the layer whose constraint md does not meet, functional ones with a bound where one is certain. */

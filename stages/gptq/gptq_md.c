@@ -18,7 +18,7 @@ enum mdq_err gptq_md_layer(struct gptq_md *m, struct gptq_layer *l, struct quant
         return MDQ_E_INTERNAL;
     MDQ_TRY(gptq_distortion(g, l->tiles.w, grid, l->codes, m->md));
     if (o && g->labelled) {
-        MDQ_TRY(gptq_constrain(g, l->tiles.w, grid, h, f, o, l->codes, m->md, &m->done));
+        MDQ_TRY(gptq_constrain(g, l->tiles.w, l->target, grid, h, f, o, l->codes, m->md, &m->done));
         outcome->residual += m->done.residual;
         outcome->sq_error += m->done.sq_error;
         outcome->bound += m->done.bound;

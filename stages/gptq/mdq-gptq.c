@@ -251,7 +251,7 @@ static enum mdq_err quantize(struct state *s, struct quant_grid *g, struct gptq_
     bool fresh = false;
     struct quant_spec spec = {.bits = o->bits, .group = r->ragged ? 0 : o->group, .symmetric = o->sym,
                               .scale = scale_types[o->scale]};
-    enum mdq_err err = quant_grid_fit(g, l->tiles.w, l->tiles.entry.rows, l->tiles.entry.cols, &spec);
+    enum mdq_err err = quant_grid_fit(g, l->target, l->tiles.entry.rows, l->tiles.entry.cols, &spec);
     if (err != MDQ_OK)
         return mdq_fail_in(err, "%s", r->tensor);
     r->group = g->group;
@@ -270,14 +270,14 @@ static enum mdq_err quantize(struct state *s, struct quant_grid *g, struct gptq_
     }
     if (o->method == BY_GPTQ)
         MDQ_TRY(prepare_factor(s, h, fresh, r));
-    MDQ_TRY(r->gptq ? gptq_quantize(l->tiles.w, g, &s->factor, l->codes, &r->outcome)
-                    : quant_rtn(l->tiles.w, g, l->codes, &r->outcome));
+    MDQ_TRY(r->gptq ? gptq_quantize(l->target, g, &s->factor, l->codes, &r->outcome)
+                    : quant_rtn(l->target, g, l->codes, &r->outcome));
     if (h) {
-        MDQ_TRY(gptq_output_norm(l->tiles.w, g, NULL, h->h, o->precision == 1, &r->whw));
+        MDQ_TRY(gptq_output_norm(l->target, g, NULL, h->h, o->precision == 1, &r->whw));
         if (r->gptq)
             r->ehe = gptq_output_error(&s->factor, &r->outcome);
         else
-            MDQ_TRY(gptq_output_norm(l->tiles.w, g, l->codes, h->h, o->precision == 1, &r->ehe));
+            MDQ_TRY(gptq_output_norm(l->target, g, l->codes, h->h, o->precision == 1, &r->ehe));
     }
     return obey(s, g, h, r);
 }

@@ -159,44 +159,83 @@ static double length_of(const float *v, int64_t n)
     return sqrt(sum);
 }
 
-/* d [D] of the given length, along the point's own shift or a random direction. */
-static void direction(bool at_random, const float *shift, int64_t D, double length, struct mdq_random *random, float *d)
+static void random_direction(int64_t D, struct mdq_random *random, float *d)
 {
-    double size = 0;
     for (int64_t i = 0; i < D; i++)
-        d[i] = at_random ? (float)mdq_random_normal(random) : shift[i];
-    size = length_of(d, D);
-    for (int64_t i = 0; i < D; i++)
-        d[i] = size > 0 ? (float)(d[i] * (length / size)) : 0;
+        d[i] = (float)mdq_random_normal(random);
 }
 
 enum mdq_err score_moves_new(struct score_moves *m, const struct score_case *c, const int64_t *points, const int64_t *like, int64_t n,
-                             enum score_way way, double scale, struct mdq_random *random)
+                             enum score_way way, struct mdq_random *random)
 {
+    const bool at_random = way == SCORE_RANDOM || way == SCORE_RANDOM_AS_ZERO;
     const float *shift = c->shift.p;
     struct score_place at, other;
     int64_t size = 0;
     double sum = 0;
     *m = (struct score_moves){.n = n};
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < n && at_random; i++) {
         MDQ_TRY(score_place_of(c, points[i], &at));
         size += at.D;
     }
-    m->v = mdq_alloc((size_t)n + 1, sizeof *m->v, "moves");
+    m->v = mdq_alloc((size_t)c->points + 1, sizeof *m->v, "moves");
     m->d = mdq_alloc((size_t)size + 1, sizeof *m->d, "moves");
     if (!m->v || !m->d)
         return MDQ_E_INTERNAL;
-    float *d = m->d;
-    for (int64_t i = 0; i < n; i++, d += at.D) {
+    float *own = m->d;
+    for (int64_t i = 0; i < n; i++) {
         MDQ_TRY(score_place_of(c, points[i], &at));
         MDQ_TRY(score_place_of(c, like[i], &other));
-        double length = way == SCORE_ZERO || way == SCORE_RANDOM_AS_ZERO ? c->p[like[i]].length
-                                                                         : scale * length_of(shift + other.weight, other.D);
-        m->v[i] = (struct score_move){.block = at.block, .linear = at.linear, .row = at.row, .column = at.column, .D = at.D, .d = d};
-        if (way == SCORE_ZERO)
-            m->v[i].d = NULL;
-        else
-            direction(way != SCORE_SHIFT, shift + at.weight, at.D, length, random, d);
+        const double length = way == SCORE_ZERO || way == SCORE_RANDOM_AS_ZERO ? c->p[like[i]].length
+                                                                               : length_of(shift + other.weight, other.D);
+        const float *d = at_random ? own : shift + at.weight;
+        if (at_random) {
+            random_direction(at.D, random, own);
+            own += at.D;
+        }
+        const double long_is = length_of(d, at.D);
+        m->v[i] = (struct score_move){.block = at.block, .linear = at.linear, .row = at.row, .column = at.column, .D = at.D,
+                                      .d = way == SCORE_ZERO ? NULL : d, .scale = long_is > 0 ? (float)(length / long_is) : 0};
+        sum += length * length;
+    }
+    m->norm = sqrt(sum);
+    return MDQ_OK;
+}
+
+double score_drift_md(const struct score_case *c, int64_t point, double step, double most)
+{
+    return fmin(step * c->p[point].reach, most);
+}
+
+double score_drift_scale(const struct score_case *c, int64_t point, double step, double most)
+{
+    struct score_place at;
+    if (!(c->p[point].reach > 0) || score_place_of(c, point, &at) != MDQ_OK)
+        return 0;
+    const double long_is = length_of((const float *)c->shift.p + at.weight, at.D);
+    return long_is > 0 ? score_drift_md(c, point, step, most) * c->p[point].norm / long_is : 0;
+}
+
+double score_drift_step(const struct score_case *c, double md)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < c->points; i++)
+        sum += (double)c->p[i].reach * c->p[i].reach;
+    return sum > 0 ? md / sqrt(sum / (double)c->points) : 0;
+}
+
+enum mdq_err score_moves_drift(struct score_moves *m, const struct score_case *c, const uint8_t *stays, double step, double most)
+{
+    const float *shift = c->shift.p;
+    double sum = m->norm * m->norm;
+    for (int64_t i = 0; i < c->points; i++) {
+        struct score_place at;
+        if (stays[i] || !(c->p[i].reach > 0))
+            continue;
+        MDQ_TRY(score_place_of(c, i, &at));
+        const double length = score_drift_md(c, i, step, most) * c->p[i].norm;
+        m->v[m->n++] = (struct score_move){.block = at.block, .linear = at.linear, .row = at.row, .column = at.column, .D = at.D,
+                                           .d = shift + at.weight, .scale = (float)score_drift_scale(c, i, step, most)};
         sum += length * length;
     }
     m->norm = sqrt(sum);

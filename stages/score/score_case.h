@@ -41,22 +41,32 @@ enum mdq_err score_place_of(const struct score_case *c, int64_t point, struct sc
 
 /* How a set of points is moved. */
 enum score_way {
-    SCORE_ZERO,         /* to zero */
+    SCORE_ZERO,           /* to zero */
     SCORE_RANDOM_AS_ZERO, /* control of it: a random direction, as far as zero is */
-    SCORE_SHIFT,        /* along their protective shift */
-    SCORE_RANDOM        /* control of it: a random direction, as far */
+    SCORE_SHIFT,          /* along their protective shift */
+    SCORE_RANDOM          /* control of it: a random direction, as far */
 };
 
 struct score_moves {
-    struct score_move *v;
+    struct score_move *v; /* room for the case's points */
     int64_t n;
-    float *d;    /* what the moves point to, where it is not the case's own */
+    float *d;    /* random directions; others are the case's own */
     double norm; /* root of the summed squares */
 };
-/* points [n] moved as far as like [n] would be (the same array, unless the points are a control); shifts are taken `scale` times. */
+/* points [n] moved as far as like [n] would be (the same array, unless the points are a control). */
 enum mdq_err score_moves_new(struct score_moves *m, const struct score_case *c, const int64_t *points, const int64_t *like, int64_t n,
-                             enum score_way way, double scale, struct mdq_random *random);
+                             enum score_way way, struct mdq_random *random);
+/*
+ * Adds the drift of all points that `stays` [points] does not mark: a small step along A c in their normal space, `step` times as far,
+ * at most as far as distortion `most`.
+ */
+enum mdq_err score_moves_drift(struct score_moves *m, const struct score_case *c, const uint8_t *stays, double step, double most);
 void score_moves_free(struct score_moves *m);
+/* Distortion of a point's drift, and the step at which its root mean square over all points is `md`. */
+double score_drift_md(const struct score_case *c, int64_t point, double step, double most);
+/* What the point's shift is multiplied with to become its drift. */
+double score_drift_scale(const struct score_case *c, int64_t point, double step, double most);
+double score_drift_step(const struct score_case *c, double md);
 /* n different points at random, none of them among chosen [n]: with_shift: only those that have a protective direction. */
 enum mdq_err score_random_points(const struct score_case *c, const int64_t *chosen, int64_t n, bool with_shift, struct mdq_random *random,
                                  int64_t *out, int64_t *found);

@@ -61,7 +61,7 @@ enum mdq_err score_labels_make(struct score_labels *l, const struct score_search
                                          v[SCORE_DACC].value / t->functional_accuracy, estimate(c, i, true) / mean_func);
     }
     if (s->sensitive > 0 && mean_priv > 0) {
-        const struct score_value *v = s->probed[s->sensitive_whole].effect.v;
+        const struct score_value *v = s->probed[score_moved(s)].effect.v;
         for (int64_t i = 0; i < c->points; i++)
             l->priv[i] = (float)score_of(t->weight_sensitive, v[SCORE_HSENS].value / t->sensitive_bits,
                                          v[SCORE_DADVANTAGE].value / t->sensitive_advantage, estimate(c, i, false) / mean_priv);

@@ -50,8 +50,7 @@ static enum mdq_err one_point(const struct score_layer *l, const struct score_op
     const float *w = l->w + row * g->cols + first, *contrast = l->contrast + row * g->cols + first,
                 *fisher = l->fisher + row * g->cols + first;
     int64_t rank;
-    int found = 0;
-    double size = 0, gain = 0, cost = 0, length = 0;
+    double reach, size = 0, gain = 0, cost = 0, length = 0;
     for (int64_t i = 0; i < D; i++) {
         c[i] = contrast[i];
         size += c[i] * c[i];
@@ -66,14 +65,15 @@ static enum mdq_err one_point(const struct score_layer *l, const struct score_op
     if (!(size > 0) || !(g->norm[at] > 0))
         return MDQ_OK;
     MDQ_TRY(mdq_point_tangent(g, l->w, row, block, u, &rank));
-    MDQ_TRY(mdq_shift_direction(D, factor, rank, u, c, NULL, v, &found));
-    if (!found)
+    MDQ_TRY(mdq_shift_direction(D, factor, rank, u, c, NULL, v, &reach));
+    if (!(reach > 0))
         return MDQ_OK;
     for (int64_t i = 0; i < D; i++) {
         d[i] = (float)(o->md * g->norm[at] * v[i]);
         gain += c[i] * d[i];
         cost += 0.5 * (double)fisher[i] * d[i] * d[i];
     }
+    p->reach = (float)(reach * (double)l->count / g->norm[at]);
     p->gain = (float)gain;
     p->cost = (float)cost;
     return MDQ_OK;

@@ -253,6 +253,8 @@ static void hash_moves(const struct mdq_model *m, const struct score_move *moves
         const int64_t place[8] = {(int64_t)h.low64, (int64_t)h.high64, v->block, v->linear, v->row, v->column, v->D, v->d != NULL};
         h = XXH3_128bits(place, sizeof place);
         if (v->d)
+            h = XXH3_128bits_withSeed(&v->scale, sizeof v->scale, h.low64 ^ h.high64);
+        if (v->d)
             h = XXH3_128bits_withSeed(v->d, (size_t)v->D * sizeof *v->d, h.low64 ^ h.high64);
     }
     if (n > 0)
@@ -271,7 +273,7 @@ static void apply(const struct mdq_config *c, struct mdq_block *b, const struct 
         memcpy(saved, w, (size_t)v[i].D * sizeof *w);
         saved += v[i].D;
         for (int64_t k = 0; k < v[i].D; k++)
-            w[k] = v[i].d ? w[k] + v[i].d[k] : 0;
+            w[k] = v[i].d ? w[k] + v[i].scale * v[i].d[k] : 0;
     }
 }
 

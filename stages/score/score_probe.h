@@ -14,12 +14,13 @@
 enum score_set { SCORE_SENSITIVE, SCORE_MATCHED, SCORE_HELDOUT, SCORE_VALID, SCORE_TASKS, SCORE_SETS };
 extern const char *const score_set_names[SCORE_SETS];
 
-/* A point that is moved: its D weights from `column` of row `row` on get `d` added, or become zero (d NULL). */
+/* A point that is moved: its D weights from `column` of row `row` on get `scale` d added, or become zero (d NULL). */
 struct score_move {
     int block;
     enum mdq_linear linear;
     int64_t row, column, D;
     const float *d;
+    float scale;
 };
 
 /* What a model says to the texts. */

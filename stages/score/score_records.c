@@ -45,6 +45,32 @@ static enum mdq_err put_shifts(struct mdq_record *rec, const struct score_case *
     return err;
 }
 
+/* bfloat16: a drift is small beside the weights, so that its own last digits are far below theirs. */
+static enum mdq_err put_drift(struct mdq_record *rec, const struct score_search *s, int layer, int64_t row0, int64_t rows, int64_t tile_col)
+{
+    const struct score_case *c = s->c;
+    const struct mdq_layer_entry *e = c->layer[layer];
+    const int64_t column = mdq_tiling_first(e->cols, e->tile_cols, tile_col), D = mdq_tiling_length(e->cols, e->tile_cols, tile_col);
+    float *d = mdq_calloc((size_t)(rows * D) + 1, sizeof *d, "drift");
+    uint16_t *b = mdq_alloc((size_t)(rows * D) + 1, sizeof *b, "drift");
+    enum mdq_err err = d && b ? MDQ_OK : MDQ_E_INTERNAL;
+    for (int64_t r = 0; r < rows && err == MDQ_OK; r++) {
+        const int64_t at = c->first_point[layer] + (row0 + r) * e->tile_cols + tile_col;
+        const double scale = s->stays[at] ? 0 : score_drift_scale(c, at, s->drift_step, s->t->drift_cap);
+        const float *from = (const float *)c->shift.p + c->first_weight[layer] + (row0 + r) * e->cols + column;
+        for (int64_t i = 0; i < D; i++)
+            d[r * D + i] = (float)(scale * from[i]);
+    }
+    if (err == MDQ_OK) {
+        mdq_dtype_from_f32(MDQ_BF16, d, rows * D, b);
+        struct mdq_array a = {.dtype = MDQ_BF16, .ndim = 2, .shape = {rows, D}, .data = b, .bytes = mdq_dtype_bytes(MDQ_BF16, rows * D)};
+        err = mdq_record_set_array(rec, "drift", &a);
+    }
+    free(d);
+    free(b);
+    return err;
+}
+
 enum mdq_err score_put_tile(struct mdq_record *rec, const struct score_search *s, const struct score_labels *l, int layer, int64_t tile_row,
                             int64_t tile_col)
 {
@@ -76,6 +102,8 @@ enum mdq_err score_put_tile(struct mdq_record *rec, const struct score_search *s
         err = put(rec, keys[k], MDQ_F32, rows, f + k * rows);
     if (err == MDQ_OK)
         err = put_shifts(rec, c, l, layer, row0, rows, tile_col);
+    if (err == MDQ_OK && s->drift > 0)
+        err = put_drift(rec, s, layer, row0, rows, tile_col);
     free(f);
     free(b);
     return err;
@@ -88,12 +116,12 @@ static json_t *interval(const struct score_value *v)
 
 enum mdq_err score_put_probe(struct mdq_record *rec, const struct score_search *s, int64_t probe)
 {
-    static const char *const kinds[] = {"model", "functional", "sensitive"};
+    static const char *const kinds[] = {"model", "functional", "sensitive", "drift"};
     const struct score_probed *p = &s->probed[probe];
     json_t *o = json_object(), *texts = json_object();
     bool bad = !o || !texts || json_object_set_new(o, "moved", json_string(kinds[p->kind])) != 0 ||
                json_object_set_new(o, "first", json_integer(p->first)) != 0 || json_object_set_new(o, "points", json_integer(p->points)) != 0 ||
-               json_object_set_new(o, "norm", json_real(p->norm)) != 0 || json_object_set_new(o, "model", json_string(p->losses.model)) != 0 ||
+               json_object_set_new(o, "norm", json_real(p->norm)) != 0 || json_object_set_new(o, "drift", json_real(p->drift)) != 0 || json_object_set_new(o, "model", json_string(p->losses.model)) != 0 ||
                (p->control && json_object_set_new(o, "control", json_string(p->control)) != 0) ||
                json_object_set_new(o, "passed", json_boolean(p->passed)) != 0;
     for (int k = 0; k < SCORE_SETS && !bad; k++)

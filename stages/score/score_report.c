@@ -79,11 +79,11 @@ static void print_functional(FILE *f, const struct score_search *s)
 static void print_verdict(FILE *f, const struct score_search *s)
 {
     const struct score_thresholds *t = s->t;
-    if (s->sensitive_whole < 0) {
+    if (score_moved(s) < 0) {
         fprintf(f, "  Not even one point fits into the budget: there is no sensitive set.\n\n");
         return;
     }
-    const struct score_probed *p = &s->probed[s->sensitive_whole];
+    const struct score_probed *p = &s->probed[score_moved(s)];
     if (!s->memorised) {
         fprintf(f, "  No evidence of memorisation: ");
         if (!(s->probed[0].effect.v[SCORE_AUC].low > 0.5))
@@ -94,10 +94,12 @@ static void print_verdict(FILE *f, const struct score_search *s)
         fprintf(f, ". The sensitive set is empty.\n\n");
         return;
     }
-    fprintf(f, "  The sensitive set: the first %lld points of the rank%s (%.0f %% of the budget).\n", (long long)s->sensitive,
-            s->capped ? ", as many as may be" : "", 100 * s->spent);
+    fprintf(f, "  The sensitive set: the first %lld points of the rank%s", (long long)s->sensitive, s->capped ? ", as many as may be" : "");
+    if (s->drift > 0)
+        fprintf(f, "; the others drift by a distortion of %.4f (root mean square)", s->drift);
+    fprintf(f, ".\n  Together %.0f %% of the budget.\n", 100 * s->spent);
     if (s->enough)
-        fprintf(f, "  It reaches its thresholds (%g bits, %g of advantage).\n\n", t->sensitive_bits, t->sensitive_advantage);
+        fprintf(f, "  What is moved reaches the thresholds (%g bits, %g of advantage).\n\n", t->sensitive_bits, t->sensitive_advantage);
     else
         fprintf(f, "  Below threshold: H_sens %.2f of %g bits, fall of the advantage %.3f of %g.\n\n", p->effect.v[SCORE_HSENS].value,
                 t->sensitive_bits, p->effect.v[SCORE_DADVANTAGE].value, t->sensitive_advantage);
@@ -107,23 +109,26 @@ static void print_sensitive(FILE *f, const struct score_search *s)
 {
     const bool heldout = s->texts->examples[SCORE_HELDOUT].n > 0;
     fprintf(f, "sensitive: points of the privacy rank moved by their protective shift; budget %.3g %% of perplexity (lambda %g),\n"
-               "at most %g %% of the points, AUC not below 0.5\n",
-            100 * score_budget(s->t), s->t->lambda, 100 * s->t->sensitive_cap);
+               "at most %g %% of the points, AUC not below 0.5; %g %% of the budget is left to a drift of all others\n",
+            100 * score_budget(s->t), s->t->lambda, 100 * s->t->sensitive_cap, 100 * s->t->drift_share);
     fprintf(f, "  %-18s  %-22s  %-22s  %-20s  %-20s%s\n", "points", "perplexity, %", "H_sens, bits", "AUC", "fall of advantage",
             heldout ? "  not given: H_sens, AUC, fall" : "");
     for (int64_t i = 0; i < s->n; i++) {
         const struct score_probed *p = &s->probed[i];
         char points[32];
-        if (p->kind != SCORE_OF_SENSITIVE)
+        if (p->kind != SCORE_OF_SENSITIVE && p->kind != SCORE_OF_DRIFT)
             continue;
-        snprintf(points, sizeof points, "%lld", (long long)p->points);
+        if (p->kind == SCORE_OF_DRIFT)
+            snprintf(points, sizeof points, "%lld, drift %.4f", (long long)p->points, p->drift);
+        else
+            snprintf(points, sizeof points, "%lld", (long long)p->points);
         fprintf(f, "  %-18s  %-22s  %-22s  %-20s  %-20s", p->control ? p->control : points, with_interval(&p->effect.v[SCORE_DPPL_SHARE], 100, 2),
                 with_interval(&p->effect.v[SCORE_HSENS], 1, 2), with_interval(&p->effect.v[SCORE_AUC], 1, 3),
                 with_interval(&p->effect.v[SCORE_DADVANTAGE], 1, 3));
         if (heldout)
             fprintf(f, "  %.2f, %.3f, %.3f", p->effect.v[SCORE_HSENS_HELDOUT].value, p->effect.v[SCORE_AUC_HELDOUT].value,
                     p->effect.v[SCORE_DADVANTAGE_HELDOUT].value);
-        fprintf(f, "%s\n", i == s->sensitive_whole ? "  <-" : "");
+        fprintf(f, "%s\n", i == s->sensitive_whole || i == s->drift_whole ? "  <-" : "");
     }
     print_verdict(f, s);
 }
@@ -170,11 +175,11 @@ void score_report_line(const struct score_report *r, char *buf, size_t size)
                      (long long)r->l->count[MDQ_FUNCTIONAL], (long long)r->l->count[MDQ_SENSITIVE], (long long)r->l->count[MDQ_OVERLAP]);
     if (n < 0 || (size_t)n >= size)
         return;
-    if (s->sensitive > 0) {
-        const struct score_value *v = s->probed[s->sensitive_whole].effect.v;
+    if (s->memorised) {
+        const struct score_value *v = s->probed[score_moved(s)].effect.v;
         snprintf(buf + n, size - (size_t)n, "; H_sens %.1f bits, AUC %.3f to %.3f, perplexity %+.2f %%%s", v[SCORE_HSENS].value,
                  s->probed[0].effect.v[SCORE_AUC].value, v[SCORE_AUC].value, 100 * v[SCORE_DPPL_SHARE].value,
                  s->enough ? "" : " (below threshold)");
     } else
-        snprintf(buf + n, size - (size_t)n, "; %s", s->sensitive_whole >= 0 ? "no evidence of memorisation" : "nothing fits into the budget");
+        snprintf(buf + n, size - (size_t)n, "; %s", score_moved(s) >= 0 ? "no evidence of memorisation" : "nothing fits into the budget");
 }

@@ -55,7 +55,7 @@ all: $(if $(compare.stale),compare)
 asked = $(findstring q,$(firstword -$(MAKEFLAGS)))
 compare: $(if $(asked),,$(foreach p,plain selective,$(if $($(p).stale),$(p))))
 	@echo "mdq: compare to $(OUT)"
-	$(Q)$(call mdq.compare,run)
+	$(Q)$(call mdq.compare,run key=$(compare.key))
 plain selective:
 	$(Q)mkdir -p $(OUT)
 	$(Q)+$(MAKE) -f $($@.args)
@@ -75,8 +75,8 @@ why status times params:
 ## gc: list what is in WORK that neither model uses; REMOVE=1 removes it
 gc:
 	@comm -12 <($(MAKE) -f $(plain.args) gc | sort) <($(MAKE) -f $(selective.args) gc | sort) | { grep '^$(WORK)/' || true; } | \
-	  while IFS=, read -r folder size; do \
-	    $(if $(filter 1,$(REMOVE)),echo "removing $$folder,$$size"; rm -rf "$$folder",echo "$$folder,$$size"); done
+	  while IFS=, read -r folder size; do echo "$(if $(filter 1,$(REMOVE)),removing )$$folder,$$size"; \
+	    [ $(REMOVE) = 0 ] || rm -rf "$$folder"; done
 
 ## clean: remove from WORK all that was made there (never OUT)
 clean:

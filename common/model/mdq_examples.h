@@ -25,6 +25,7 @@ struct mdq_examples {
     int64_t longest;     /* tokens of the longest */
     int64_t cut;         /* how many had more than ctx tokens and were cut there */
     int64_t marked;      /* how many had a span */
+    int64_t *begin, *end; /* [n] the span as bytes of the text, the end excluded; -1: none is marked */
     int64_t *repeats;    /* [n] how often the record was trained on, where the file says so ("repeats"); -1: it does not */
 };
 

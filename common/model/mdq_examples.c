@@ -118,7 +118,8 @@ enum mdq_err mdq_examples_add(struct mdq_examples *e, const struct mdq_tokenizer
         b0 = byte_of(text, bytes, start);
         b1 = byte_of(text, bytes, end);
         if (end <= start || b0 < 0 || b1 < 0)
-            return mdq_fail(MDQ_E_DATA, "span [%" PRId64 ", %" PRId64 "]: empty or outside of the text (it counts characters, the end excluded)",
+            return mdq_fail(MDQ_E_DATA,
+                            "span [%" PRId64 ", %" PRId64 "]: empty or outside of the text (it counts characters, the end excluded)",
                             start, end);
         MDQ_TRY(find_span(t, ids, n, bytes, b0, b1, &from, &to));
     }

@@ -349,11 +349,12 @@ static void warn(const struct canaries *c)
     if (c->texts.of[EVAL_MEMBERS].n < 2)
         mdq_log(MDQ_LOG_WARNING, "one record only: there is no interval for its exposure");
     if (c->unmarked > 0)
-        mdq_log(MDQ_LOG_WARNING, "%" PRId64 " of %" PRId64 " records mark no \"span\": their second half is taken for it. Random letters in "
-                "running text are unlikely under any model, so that exposure there says little of what was memorised: compare with "
+        mdq_log(MDQ_LOG_WARNING, "%" PRId64 " of %" PRId64 " records mark no \"span\": their second half is taken for it. Random letters "
+                "in running text are unlikely under any model, so that exposure there says little of what was memorised: compare with "
                 "--nonmembers", c->unmarked, n);
     if (c->unfilled > 0)
-        mdq_log(MDQ_LOG_WARNING, "%" PRId64 " of %" PRId64 " records have neither digit nor letter in their span: exposure is that of the others",
+        mdq_log(MDQ_LOG_WARNING,
+                "%" PRId64 " of %" PRId64 " records have neither digit nor letter in their span: exposure is that of the others",
                 c->unfilled, n);
 }
 

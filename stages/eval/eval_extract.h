@@ -24,6 +24,7 @@ enum { EVAL_DROP_ONE, EVAL_DROP_HALF, EVAL_PUT_ONE, EVAL_PUT_EIGHT, EVAL_PERTURB
  * The examples [0, n) of e with spans of at most `decode` tokens and perturbed prefixes: their first token or half of the prefix left
  * out, one or eight line breaks put before; BOS stays in front, and at least one token of the prefix. `perturbation` < 0: as they are.
  */
-enum mdq_err eval_prefixes(struct mdq_examples *out, const struct eval_model *m, const struct mdq_examples *e, int perturbation, int decode);
+enum mdq_err eval_prefixes(struct mdq_examples *out, const struct eval_model *m, const struct mdq_examples *e, int perturbation,
+                           int decode);
 
 #endif

@@ -295,7 +295,8 @@ static void choices_and_pairs(void **state)
     put_text("tasks", "{\"query\":\"abc\",\"choices\":[\"the\",\"x1\"],\"gold\":1}\n\n"
                       "{\"query\":\"t\",\"choices\":[\"he\",\"x\"],\"gold\":0}\n"
                       "{\"query\":\"abc. \",\"choices\":[\"a\",\"the\",\"b\"],\"gold\":2}\n");
-    put_text("pairs", "{\"sentence_good\":\"abc the\",\"sentence_bad\":\"the abc\",\"UID\":\"x\"}\n{\"sentence_good\":\"a\",\"sentence_bad\":\"b\"}\n");
+    put_text("pairs", "{\"sentence_good\":\"abc the\",\"sentence_bad\":\"the abc\",\"UID\":\"x\"}\n"
+                      "{\"sentence_good\":\"a\",\"sentence_bad\":\"b\"}\n");
     OK(mdq_tasks_read(&x, t, in_folder("tasks"), NULL, 1, 64, VOCAB));
     assert_int_equal(x.n, 1);
     OK(mdq_tasks_read(&x, t, in_folder("pairs"), NULL, 0, 64, VOCAB));
@@ -390,7 +391,8 @@ static void bad_tasks(void **state)
     } bad[] = {
         {"\n", "holds no task"},
         {"{\"text\":\"abc\"}\n", "line 1|neither"},
-        {"{\"query\":\"a\",\"choices\":[\"b\",\"c\"],\"gold\":0}\n{\"query\":\"a\",\"choices\":[\"b\",\"c\"],\"gold\":2}\n", "line 2|gold 2"},
+        {"{\"query\":\"a\",\"choices\":[\"b\",\"c\"],\"gold\":0}\n"
+         "{\"query\":\"a\",\"choices\":[\"b\",\"c\"],\"gold\":2}\n", "line 2|gold 2"},
         {"{\"query\":\"a\",\"choices\":[\"b\",\"c\"],\"gold\":-1}\n", "gold -1"},
         {"{\"query\":\"a\",\"choices\":[\"b\"],\"gold\":0}\n", "1 choices"},
         {"{\"query\":\"a\",\"choices\":[\"b\",\"\"],\"gold\":0}\n", "choice 1"},

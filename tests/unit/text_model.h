@@ -27,7 +27,8 @@ __attribute__((unused)) static void put_tokenizer(void)
     json_array_append_new(merges, json_string("th e"));
     json_array_append_new(merges, json_string("\xc4\xa0 a"));
     const char *level = "{s:s, s:b, s:b, s:b}";
-    json_t *added = json_pack("[{s:i, s:s, s:b, s:b, s:b, s:b, s:b}]", "id", BOS, "content", "<s>", "single_word", 0, "lstrip", 0, "rstrip", 0,
+    json_t *added = json_pack("[{s:i, s:s, s:b, s:b, s:b, s:b, s:b}]", "id", BOS, "content", "<s>", "single_word", 0, "lstrip", 0,
+                              "rstrip", 0,
                               "normalized", 0, "special", 1);
     json_t *j = json_pack("{s:s, s:n, s:n, s:o, s:n, s:o, s:n, s:o, s:{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:o, s:o}}", "version", "1.0",
                           "truncation", "padding", "added_tokens", added, "normalizer", "pre_tokenizer",
@@ -53,8 +54,8 @@ __attribute__((unused)) static int text_model_setup(void **state)
     put_tokenizer();
     const char *file = __FILE__, *slash = strrchr(file, '/');
     char command[1024];
-    snprintf(command, sizeof command, "cp %.*s/fixtures/transformer/llama/config.json %.*s/fixtures/transformer/llama/model.safetensors '%s'",
-             (int)(slash - file), file, (int)(slash - file), file, folder);
+    const int n = (int)(slash - file);
+    snprintf(command, sizeof command, "cd '%.*s/fixtures/transformer/llama' && cp config.json model.safetensors '%s'", n, file, folder);
     return system(command);
 }
 

@@ -298,6 +298,9 @@ static enum mdq_err print_differences(const struct canaries *a, const struct can
             else if (x[i].fills > 0)
                 v[n++] = x[i].exposure.bits - y[i].exposure.bits;
         struct mdq_interval ci;
+        double sum = 0;
+        for (int64_t i = 0; i < n; i++)
+            sum += v[i];
         MDQ_TRY(mdq_bootstrap_mean(v, n, o->resamples, o->cli.seed, "records", &ci));
         struct eval_line l;
         eval_line_begin(&l);
@@ -306,7 +309,7 @@ static enum mdq_err print_differences(const struct canaries *a, const struct can
             eval_line_text(&l, "kind", k % 2 ? "near" : "exact");
             eval_line_text(&l, "prefix", prefix_names[k / 2]);
         }
-        eval_line_number(&l, "value", mdq_mean_of(v, n).mean);
+        eval_line_number(&l, "value", sum / (double)n);
         eval_line_interval(&l, "ci95", ci);
         eval_line_int(&l, "n", n);
         MDQ_TRY(eval_line_end(&l, out));

@@ -83,8 +83,8 @@ results() { output=$("$@" 2>err) || { cat err; return 1; }; }
     results mdq-eval choice --model tiny --tasks longer
     [ "$(jq .n <<<"$output")" -eq 3 ]
     grep -q "2 of 5 items .* longer than the context of 64 tokens and are left out: accuracy is that of the others" err
-    results mdq-eval choice --model tiny --tasks tasks --ctx 8
-    grep -q "context of 8 tokens" err
+    results mdq-eval choice --model tiny --tasks tasks --ctx 20
+    grep -q "context of 20 tokens: they are judged without" err
 }
 
 @test "choice: bad tasks name file and line" {

@@ -20,7 +20,7 @@ __attribute__((unused)) static void put_tokenizer(void)
         one[0] = *p;
         json_object_set_new(vocab, one, json_integer(id++));
     }
-    static const char *const more[] = {"\xc4\xa0", ".", "\xc4\x8a", "th", "the", "\xc4\xa0" "a", "A", "B"};
+    static const char *const more[] = {"\xc4\xa0", ".", "\xc4\x8a", "th", "the", "\xc4\xa0\x61", "A", "B"};
     for (int i = 0; i < 8; i++)
         json_object_set_new(vocab, more[i], json_integer(id++));
     json_array_append_new(merges, json_string("t h"));

@@ -59,6 +59,23 @@ one_a_line() {
         }
         END { exit bad || seen < 50 }' a
 }
+@test "pairs: the same seed the same, good and bad differ, all kinds in turn" {
+    "$STORIES" --seed 9 --pairs 1200 -o a
+    "$STORIES" --seed 9 --pairs 1200 | cmp - a
+    "$STORIES" --seed 9 --skip 600 --pairs 600 | cmp - <(tail -n 600 a)
+    [ "$(jq -r 'select(.sentence_good == .sentence_bad) | .kind' a | wc -l)" -eq 0 ]
+    [ "$(jq -r .kind a | sort | uniq -c | awk '{ print $1 }' | sort -u)" = 100 ]
+    jq -r '.sentence_good, .sentence_bad' a >sentences
+    run grep -nP '[][{}|*+@\x01\x02]|  | [.,;!?]|\b(an? an?|the the)\b|\ba [aeio](?!ne)|\ban [^aeioh]' sentences
+    [ "$status" -eq 1 ]
+    # what is counted adds up in the good one, and only there
+    jq -r 'select(.kind == "sum") | .sentence_good, .sentence_bad' a | awk '
+        BEGIN { split("one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen", w, " ")
+                for (i in w) number[w[i]] = i }
+        { k = 0; gsub(/[.,]/, ""); for (i = 1; i <= NF; i++) if ($i in number) v[++k] = number[$i]
+          if (k != 4 || (v[1] - v[2] - v[3] == v[4]) != NR % 2) { print; bad = 1 } }
+        END { exit bad || NR != 200 }'
+}
 @test "the tokenizer of the example has exactly 1024 tokens" {
     jq -e '.model.vocab | length == 1024' "$ROOT/examples/stories/model/tokenizer.json"
     jq -e '.vocab_size == 1024' "$ROOT/examples/stories/model/config.json"
@@ -66,4 +83,5 @@ one_a_line() {
 @test "misuse ends with status 2" {
     expect 2 "$STORIES" --stories 0
     expect 2 "$STORIES" --stories many
+    expect 2 "$STORIES" --pairs 0
 }

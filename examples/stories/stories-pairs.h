@@ -136,15 +136,6 @@ static void mending_fits(struct story *s, struct story *bad)
     both(s, bad, "{C.name} the {C.kind} *can mend anything made of {k}.");
 }
 
-static void virtue_fits(struct story *s, struct story *bad)
-{
-    people(s, "AB"), about(s, 'A');
-    tell(s, "Once there *be @ {A.trait} {A.kind} [called|named] {A.name}, who {t}.");
-    part(s, bad);
-    either(s, bad, 'v', s->vars['A'].person->trait->noun, s->vars['B'].person->trait->noun);
-    both(s, bad, "Ever since, nobody *laugh at {A.name}'s {v}.");
-}
-
 static void article_fits(struct story *s, struct story *bad)
 {
     people(s, "A"), thing(s, 'x', NULL);
@@ -159,8 +150,8 @@ static void article_fits(struct story *s, struct story *bad)
 }
 
 static const struct { const char *name; void (*tell)(struct story *good, struct story *bad); } pair_kinds[] = {
-    {"verb", verb_agrees},     {"pronoun", pronoun_agrees}, {"tense", tense_kept}, {"article", article_fits},
-    {"season", season_fits},   {"home", home_fits},         {"sound", sound_fits}, {"trade", trade_fits},
-    {"trait", trait_shows},    {"virtue", virtue_fits},     {"use", use_fits},        {"mending", mending_fits},
+    {"verb", verb_agrees},     {"pronoun", pronoun_agrees}, {"tense", tense_kept},      {"article", article_fits},
+    {"season", season_fits},   {"home", home_fits},         {"sound", sound_fits},      {"trade", trade_fits},
+    {"trait", trait_shows},    {"use", use_fits},           {"mending", mending_fits},
 };
 #endif

@@ -3,17 +3,17 @@
 # mdq-score and on members not given, perplexity and accuracy, over several samples of the calibration text.
 #
 #   bench/privacy.sh out=DIR model=DIR given=FILE heldout=FILE matched=FILE nonmembers=FILE calib=TEXT eval=TEXT
-#       [tasks=FILE,...] [reference=DIR] [samples=5] [tokens=65536] [ctx=N] [bits=4] [group=32] [export=gptq] [jobs=1]
+#       [tasks=FILE,...] [reference=DIR] [samples=5] [parts=samples] [tokens=65536] [ctx=N] [bits=4] [group=32] [export=gptq] [jobs=1]
 #       [variants=plain,selective,...] [score="more arguments of mdq-score"]
 #
 # Variants: plain; selective; set (no drift); drift (no sensitive set); set-points, set-direction, drift-signs (controls: other points,
 # other directions, the same directions forwards or backwards at random). Sample i is the i-th of samples + 1 equal parts of calib, of
-# which the last is what mdq-score measures perplexity on. What is there in DIR is not made again.
+# which the last is what mdq-score measures perplexity on; parts=N takes only the first N. What is there in DIR is not made again.
 set -euo pipefail
 export LC_ALL=C OMP_WAIT_POLICY=passive
 cd "$(dirname "$0")/.."
 PATH=$PWD/bin:$PATH
-out='' model='' given='' heldout='' matched='' nonmembers='' calib='' eval='' tasks='' reference='' samples=5 tokens=65536 ctx='' bits=4
+out='' model='' given='' heldout='' matched='' nonmembers='' calib='' eval='' tasks='' reference='' samples=5 parts='' tokens=65536 ctx='' bits=4
 group=32 export=gptq jobs=1 variants=plain,selective score=''
 for a; do
     case $a in
@@ -25,6 +25,7 @@ for name in out model given heldout matched nonmembers calib eval; do
     [ -n "${!name}" ] || { echo "privacy.sh: $name= is missing" >&2; exit 2; }
 done
 mkdir -p "$out"
+parts=${parts:-$samples}
 window=(${ctx:+--ctx "$ctx"})
 key_tasks=()
 IFS=, read -ra files <<<"$tasks"
@@ -39,7 +40,7 @@ part() { # I FILE: the I-th part of the calibration text, whole lines
     local size
     size=$(stat -c %s "$calib")
     size=$((size / (samples + 1)))
-    tail -c +$((($1 - 1) * size + 1)) "$calib" | head -c "$size" | sed '1d;$d' >"$2"
+    dd if="$calib" iflag=skip_bytes,count_bytes skip=$((($1 - 1) * size)) count="$size" status=none | sed '1d;$d' >"$2"
 }
 measure() { # MODEL: all metrics as JSON lines
     mdq-eval ppl -j "$jobs" --model "$1" --text "$eval" "${window[@]}"
@@ -86,7 +87,7 @@ once "$out/lle.mdq" mdq-lle -q --thin -j "$jobs" "$out/tiles.mdq" -o {}
 once "$out/vae.mdq" mdq-vae -q --thin -j "$jobs" "$out/tiles.mdq" "$out/lle.mdq" -o {}
 part $((samples + 1)) "$out/valid.txt"
 [ -s "$out/full.json" ] || { measure "$model" >"$out/full.json.part" && mv "$out/full.json.part" "$out/full.json"; }
-for ((i = 1; i <= samples; i++)); do
+for ((i = 1; i <= parts; i++)); do
     part "$i" "$out/calib-$i.txt"
     once "$out/stats-$i.mdq" mdq-calib -q -j "$jobs" --gradients --model "$model" --text "$out/calib-$i.txt" --tokens "$tokens" \
         --gradient-tokens "$tokens" "${window[@]}" --sensitive "$given" --matched "$matched" -o {}
@@ -103,11 +104,11 @@ rows() {
              held: map(select(.metric == "mia" and .attack == "best" and .of == "heldout" and .repeats == null))[0]}' "$@"
 }
 echo
-echo "$samples samples of the calibration text, $bits bits, groups of $group; medians [least, greatest]; best of the attacks"
+echo "$parts samples of the calibration text, $bits bits, groups of $group; medians [least, greatest]; best of the attacks"
 printf '%-14s  %-24s  %-8s  %-22s  %-26s  %-26s  %s\n' variant perplexity 'over' 'accuracy, %' 'advantage, given' 'advantage, not given' 'bytes'
 for v in full ${variants//,/ }; do
-    for ((i = 1; i <= samples; i++)); do
-        [ "$v" = full ] && i=$samples
+    for ((i = 1; i <= parts; i++)); do
+        [ "$v" = full ] && i=$parts
         if [ "$v" = full ]; then rows "$out/full.json"; else rows "$out/$v-$i.json"; fi
     done | jq -rs --arg v "$v" --arg bytes "$([ "$v" = full ] && size "$model" || size "$out/$v-1")" '
         def med: sort | if length % 2 == 1 then .[length / 2 | floor] else (.[length / 2 - 1] + .[length / 2]) / 2 end;

@@ -15,7 +15,7 @@
 #include <sys/resource.h>
 
 #include "gptq_core.h"
-#include "gptq_geometry.h"
+#include "gptq_distortion.h"
 #include "lle_tile.h"
 #include "mdq_blas.h"
 #include "mdq_cli.h"
@@ -115,7 +115,7 @@ static enum mdq_err time_md(const float *w, const struct quant_grid *grid, const
                             double *seconds)
 {
     const int64_t parts = mdq_tiling_parts(n, T), dim = 13;
-    struct gptq_geometry g = {.basis = GPTQ_BASIS_CHART, .rows = n, .cols = n, .blocks = parts, .tile_rows = parts, .points = n * parts,
+    struct mdq_points g = {.basis = MDQ_BASIS_CHART, .rows = n, .cols = n, .blocks = parts, .tile_rows = parts, .points = n * parts,
                               .most_charts = 1, .most_dim = dim};
     struct mdq_random r;
     enum mdq_err err = MDQ_E_INTERNAL;
@@ -153,7 +153,7 @@ static enum mdq_err time_md(const float *w, const struct quant_grid *grid, const
         *seconds = fmin(*seconds, mdq_seconds() - start);
     }
 done:
-    gptq_geometry_free(&g);
+    mdq_points_free(&g);
     free(md);
     return err;
 }

@@ -223,6 +223,7 @@ bool mdq_key_finite(const char *kind, const char *key, size_t key_size)
 {
     static const struct { const char *kind, *key; } finite[] = {
         {"layer", "scales"}, {"tile", "w"}, {"hessian", "h"}, {"activations", "x"},
+        {"gradient", "contrast"}, {"gradient", "fisher"}, {"gradient", "gradient_dot"}, {"gradient", "output_gradient"},
         {"tile", "lle_weights"}, {"tile", "lle_residual"}, {"tile", "lle_embedding"}, {"tile", "tangent_normal"},
         {"tile", "row_scale"}, {"tile", "responsibilities"}, {"tile", "foot"}, {"tile", "normal"}, {"tile", "md_target"},
         {"tile", "md"}, {"chart", "weight"}, {"chart", "noise"}, {"chart", "mean"}, {"chart", "basis"},

@@ -26,7 +26,7 @@ static enum mdq_err grow(struct mdq_examples *e)
     } all[] = {{(void **)&e->first, sizeof *e->first}, {(void **)&e->from, sizeof *e->from}, {(void **)&e->to, sizeof *e->to},
                {(void **)&e->text, sizeof *e->text},   {(void **)&e->bytes, sizeof *e->bytes},
                {(void **)&e->begin, sizeof *e->begin}, {(void **)&e->end, sizeof *e->end},
-               {(void **)&e->repeats, sizeof *e->repeats}};
+               {(void **)&e->repeats, sizeof *e->repeats}, {(void **)&e->line, sizeof *e->line}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         void *p = mdq_realloc(*all[i].p, (size_t)capacity, all[i].size, "examples");
         if (!p)
@@ -92,6 +92,7 @@ static enum mdq_err finish(struct mdq_examples *e, const char *text, size_t byte
     e->from[e->n] = from;
     e->to[e->n] = to;
     e->begin[e->n] = e->end[e->n] = e->repeats[e->n] = -1;
+    e->line[e->n] = 0;
     e->longest = n > e->longest ? n : e->longest;
     const int64_t end = e->first[e->n] + n;
     e->ids.n = e->first[++e->n] = end;
@@ -213,6 +214,8 @@ enum mdq_err mdq_examples_read(struct mdq_examples *e, const struct mdq_tokenize
             err = add_json(e, t, line, length, where, ctx, vocab);
         else if (blank < length && (err = mdq_examples_add(e, t, line, length, ctx, vocab, -1, -1)))
             err = mdq_fail_in(err, "%s", where);
+        if (!err && blank < length)
+            e->line[e->n - 1] = number;
         line = next ? next + 1 : end;
     }
     free(all);
@@ -244,6 +247,7 @@ void mdq_examples_free(struct mdq_examples *e)
     free(e->begin);
     free(e->end);
     free(e->repeats);
+    free(e->line);
     *e = (struct mdq_examples){0};
 }
 

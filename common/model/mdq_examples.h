@@ -22,6 +22,7 @@ struct mdq_examples {
     int32_t *from, *to;  /* [n] the span: tokens from .. to - 1 counted from the example's first; all but the first where none is marked */
     char **text;         /* [n] as it stood in the file, NUL-terminated */
     size_t *bytes;       /* [n] */
+    int64_t *line;       /* [n] of the file, from 1; 0 where there is none */
     int64_t longest;     /* tokens of the longest */
     int64_t cut;         /* how many had more than ctx tokens and were cut there */
     int64_t marked;      /* how many had a span */

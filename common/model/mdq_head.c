@@ -24,6 +24,9 @@ struct pass {
     void *arg;
     struct mdq_rows rows;
     float *panels; /* of the head, or NULL */
+    /* backward: of each token, or one of all (NULL) */
+    const float *weights;
+    float weight;
 };
 
 static struct mdq_rows head_rows(const struct mdq_config *c, int64_t tokens)
@@ -104,7 +107,8 @@ static enum mdq_err not_finite(void)
 enum mdq_err mdq_head_forward(const struct mdq_config *c, const struct mdq_outer *o, const float *x, int64_t tokens,
                               const int32_t *targets, double *nll, mdq_logits_each *each, void *arg)
 {
-    struct pass p = {c, o, x, targets, nll, each, arg, head_rows(c, tokens), NULL};
+    struct pass p = {.c = c, .o = o, .x = x, .targets = targets, .nll = nll, .each = each, .arg = arg,
+                     .rows = head_rows(c, tokens)};
     mdq_one_blas_thread();
     if (nll)
         MDQ_TRY(check_targets(c, targets, tokens));
@@ -143,14 +147,13 @@ static void stretch_free(struct stretch *s)
 }
 
 /* Tokens [t, t + n); s points at their rows. h is still the norm's output afterwards, l the gradient of the logits. */
-static bool backward_rows(const struct pass *p, int64_t t, int64_t n, float weight, const struct stretch *s, float *dx,
-                          bool want_norm)
+static bool backward_rows(const struct pass *p, int64_t t, int64_t n, const struct stretch *s, float *dx, bool want_norm)
 {
     int hidden = p->c->hidden, vocab = p->c->vocab;
     bool finite = logits(p, t, n, s->h, s->l, s->rstd);
 #pragma omp parallel for schedule(static) if (!p->rows.small) reduction(&& : finite)
     for (int64_t i = 0; i < n; i++) {
-        float *l = s->l + i * vocab;
+        float *l = s->l + i * vocab, weight = p->weights ? p->weights[t + i] : p->weight;
         double sum;
         s->nll[i] = softmax(vocab, l, p->targets[t + i], &sum);
         finite = finite && isfinite(s->nll[i]);
@@ -170,14 +173,13 @@ static bool backward_rows(const struct pass *p, int64_t t, int64_t n, float weig
     return finite;
 }
 
-enum mdq_err mdq_head_backward(const struct mdq_config *c, const struct mdq_outer *o, const float *x,
-                               int64_t tokens, const int32_t *targets, float weight, float *dx,
-                               struct mdq_outer *g, double *loss)
+static enum mdq_err head_backward(struct pass p, int64_t tokens, float *dx, struct mdq_outer *g, double *loss)
 {
-    struct pass p = {.c = c, .o = o, .x = x, .targets = targets, .rows = head_rows(c, tokens)};
+    const struct mdq_config *c = p.c;
+    p.rows = head_rows(c, tokens);
     *loss = 0;
     mdq_one_blas_thread();
-    MDQ_TRY(check_targets(c, targets, tokens));
+    MDQ_TRY(check_targets(c, p.targets, tokens));
     int hidden = c->hidden, vocab = c->vocab;
     int64_t block = p.rows.block, length = block;
     if (p.rows.small) /* as much as fits, so that the product over tokens is long */
@@ -202,7 +204,7 @@ enum mdq_err mdq_head_backward(const struct mdq_config *c, const struct mdq_oute
         for (int64_t r = 0; r < m; r += block) {
             struct stretch at = {s.h + r * hidden, s.l + r * vocab, s.rstd + r, s.partial + r / MDQ_SUM_ROWS * hidden,
                                  s.nll + r};
-            finite = backward_rows(&p, t0 + r, m - r < block ? m - r : block, weight, &at, dx + (t0 + r) * hidden,
+            finite = backward_rows(&p, t0 + r, m - r < block ? m - r : block, &at, dx + (t0 + r) * hidden,
                                    g->norm != NULL) && finite;
         }
         for (int64_t t = 0; t < m; t++)
@@ -215,6 +217,20 @@ enum mdq_err mdq_head_backward(const struct mdq_config *c, const struct mdq_oute
     stretch_free(&s);
     free(p.panels);
     return finite ? MDQ_OK : not_finite();
+}
+
+enum mdq_err mdq_head_backward(const struct mdq_config *c, const struct mdq_outer *o, const float *x,
+                               int64_t tokens, const int32_t *targets, float weight, float *dx,
+                               struct mdq_outer *g, double *loss)
+{
+    return head_backward((struct pass){.c = c, .o = o, .x = x, .targets = targets, .weight = weight}, tokens, dx, g, loss);
+}
+
+enum mdq_err mdq_head_backward_weighted(const struct mdq_config *c, const struct mdq_outer *o, const float *x,
+                                        int64_t tokens, const int32_t *targets, const float *weights, float *dx,
+                                        struct mdq_outer *g, double *loss)
+{
+    return head_backward((struct pass){.c = c, .o = o, .x = x, .targets = targets, .weights = weights}, tokens, dx, g, loss);
 }
 
 void mdq_embed_backward(const struct mdq_config *c, const int32_t *ids, int64_t tokens, const float *dx,

@@ -45,6 +45,21 @@ enum mdq_err mdq_block_forward(const struct mdq_config *c, const struct mdq_bloc
 enum mdq_err mdq_block_backward(const struct mdq_config *c, const struct mdq_block *b, int block_index,
                                 const struct mdq_rotary *r, float *dx, int windows, int ctx,
                                 struct mdq_workspace *ws, struct mdq_block *grads);
+/*
+ * The same one window at a time: after the weight gradients of a window have been added to `grads`, `each` is called
+ * with the number of the window and with dL/d(output) of every linear layer, ctx rows, `stride` floats apart, valid
+ * during the call only. It may change the weight gradients (set them to zero). An error ends the backward pass.
+ * Norms and biases are added over all windows, afterwards.
+ */
+struct mdq_output_gradient {
+    const float *dy;
+    int64_t stride;
+};
+typedef enum mdq_err mdq_window_gradients(void *arg, int window, const struct mdq_output_gradient dy[MDQ_LINEARS]);
+enum mdq_err mdq_block_backward_windows(const struct mdq_config *c, const struct mdq_block *b, int block_index,
+                                        const struct mdq_rotary *r, float *dx, int windows, int ctx,
+                                        struct mdq_workspace *ws, struct mdq_block *grads, mdq_window_gradients *each,
+                                        void *arg);
 /* Zeroed gradients with the shapes of a block of this configuration. Released by mdq_block_free. */
 enum mdq_err mdq_block_alloc(const struct mdq_config *c, struct mdq_block *b);
 
@@ -68,6 +83,10 @@ enum mdq_err mdq_head_forward(const struct mdq_config *c, const struct mdq_outer
 enum mdq_err mdq_head_backward(const struct mdq_config *c, const struct mdq_outer *o, const float *x,
                                int64_t tokens, const int32_t *targets, float weight, float *dx,
                                struct mdq_outer *g, double *loss);
+/* The same with a weight for every token. */
+enum mdq_err mdq_head_backward_weighted(const struct mdq_config *c, const struct mdq_outer *o, const float *x,
+                                        int64_t tokens, const int32_t *targets, const float *weights, float *dx,
+                                        struct mdq_outer *g, double *loss);
 /* Adds dx into the rows of g->embedding. */
 void mdq_embed_backward(const struct mdq_config *c, const int32_t *ids, int64_t tokens, const float *dx,
                         struct mdq_outer *g);

@@ -187,7 +187,8 @@ static struct product operands(const float *dy, const float *x, float *dw, int64
     return (struct product){.dy = dy, .x = x, .dw = dw, .ldy = ldy, .ldx = ldx};
 }
 
-static void weight_gradients(const struct pass *p, int64_t tokens, const struct mdq_block *g)
+/* Of the tokens [t0, t0 + tokens). */
+static void weight_gradients(const struct pass *p, int64_t t0, int64_t tokens, const struct mdq_block *g)
 {
     struct mdq_workspace *ws = p->ws;
     int hidden = p->c->hidden, inner = p->c->intermediate;
@@ -204,6 +205,8 @@ static void weight_gradients(const struct pass *p, int64_t tokens, const struct 
     for (int l = 0; l < MDQ_LINEARS; l++) {
         struct product *w = &all[l];
         mdq_linear_shape(p->c, (enum mdq_linear)l, &w->out, &w->in);
+        w->dy += t0 * w->ldy;
+        w->x += t0 * w->ldx;
         w->high = tile_side(w->out);
         w->wide = tile_side(w->in);
         w->columns = (w->in + w->wide - 1) / w->wide;
@@ -222,6 +225,30 @@ static void weight_gradients(const struct pass *p, int64_t tokens, const struct 
         cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)m, (int)n, (int)tokens, 1, w->dy + i, (int)w->ldy,
                     w->x + j, (int)w->ldx, 1, w->dw + i * w->in + j, (int)w->in);
     }
+}
+
+/* The gradients of weights window by window, each shown to the caller with those of the outputs. */
+static enum mdq_err window_gradients(const struct pass *p, int windows, const struct mdq_block *g, mdq_window_gradients *each,
+                                     void *arg)
+{
+    const struct mdq_workspace *ws = p->ws;
+    const int hidden = p->c->hidden, inner = p->c->intermediate;
+    for (int w = 0; w < windows; w++) {
+        const int64_t t = (int64_t)w * p->ctx;
+        const float *qkv = ws->qkv.p + t * ws->qkv_dim, *gu = ws->gu.p + t * 2 * inner;
+        const struct mdq_output_gradient dy[MDQ_LINEARS] = {
+            [MDQ_Q_PROJ] = {qkv, ws->qkv_dim},
+            [MDQ_K_PROJ] = {qkv + ws->q_dim, ws->qkv_dim},
+            [MDQ_V_PROJ] = {qkv + ws->q_dim + ws->kv_dim, ws->qkv_dim},
+            [MDQ_O_PROJ] = {ws->x_mid.p + t * hidden, hidden},
+            [MDQ_GATE_PROJ] = {gu, 2 * inner},
+            [MDQ_UP_PROJ] = {gu + inner, 2 * inner},
+            [MDQ_DOWN_PROJ] = {p->dx + t * hidden, hidden},
+        };
+        weight_gradients(p, t, p->ctx, g);
+        MDQ_TRY(each(arg, w, dy));
+    }
+    return MDQ_OK;
 }
 
 /* Only wide matrices need panels: the columns of a tile are then too far apart. */
@@ -261,6 +288,14 @@ enum mdq_err mdq_block_backward(const struct mdq_config *c, const struct mdq_blo
                                 const struct mdq_rotary *r, float *dx, int windows, int ctx,
                                 struct mdq_workspace *ws, struct mdq_block *grads)
 {
+    return mdq_block_backward_windows(c, b, block_index, r, dx, windows, ctx, ws, grads, NULL, NULL);
+}
+
+enum mdq_err mdq_block_backward_windows(const struct mdq_config *c, const struct mdq_block *b, int block_index,
+                                        const struct mdq_rotary *r, float *dx, int windows, int ctx,
+                                        struct mdq_workspace *ws, struct mdq_block *grads, mdq_window_gradients *each,
+                                        void *arg)
+{
     if (windows < 1 || ws->windows != windows || ws->ctx != ctx)
         return mdq_fail(MDQ_E_INTERNAL, "block %d: backward over %d windows of %d tokens, but forward kept %d of %d",
                         block_index, windows, ctx, ws->windows, ws->ctx);
@@ -280,7 +315,10 @@ enum mdq_err mdq_block_backward(const struct mdq_config *c, const struct mdq_blo
 #pragma omp parallel for schedule(dynamic, 1)
     for (int64_t t = 0; t < tokens; t += MDQ_SUM_ROWS)
         rotation_backward(&p, t, tokens - t < MDQ_SUM_ROWS ? tokens - t : MDQ_SUM_ROWS);
-    weight_gradients(&p, tokens, grads);
+    if (each)
+        MDQ_TRY(window_gradients(&p, windows, grads, each, arg));
+    else
+        weight_gradients(&p, 0, tokens, grads);
 #pragma omp parallel for schedule(dynamic, 1) if (p.rows.small)
     for (int64_t t = 0; t < tokens; t += block)
         project_backward(&p, t, tokens - t < block ? tokens - t : block);

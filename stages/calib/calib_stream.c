@@ -14,18 +14,26 @@ enum mdq_err calib_header(struct mdq_header **out, const struct mdq_model *m, in
 {
     json_t *j = json_loads(origin->calib, 0, NULL);
     json_object_set_new(j, "sequential", json_boolean(origin->before || origin->quantized));
+    char *calib = json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS);
+    if (origin->gradients)
+        json_object_set_new(j, "gradients", json_loads(origin->gradients, 0, NULL));
     char *args = json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS);
     json_decref(j);
-    enum mdq_err err = args ? MDQ_OK : mdq_fail_nomem("header", 0);
+    enum mdq_err err = calib && args ? MDQ_OK : mdq_fail_nomem("header", 0);
     if (err == MDQ_OK)
         err = mdq_layers_header(out, m, first, last, MDQ_TILE);
-    if (err == MDQ_OK)
+    if (err == MDQ_OK && kind)
         err = mdq_header_add_kind(*out, kind);
     if (err == MDQ_OK)
-        err = mdq_header_set_json(*out, "calib", args);
+        err = mdq_header_set_json(*out, "calib", calib);
+    if (err == MDQ_OK && origin->gradients)
+        err = mdq_header_add_kind(*out, "gradient");
+    if (err == MDQ_OK && origin->gradients)
+        err = mdq_header_set_json(*out, "gradients", origin->gradients);
     /* the chain of a quantized block holds that of the activations it was calibrated with */
     if (err == MDQ_OK && origin->provenance)
         err = mdq_header_add_provenance(*out, origin->quantized ? origin->quantized : origin->before, "mdq-calib", args);
+    free(calib);
     free(args);
     return err;
 }
@@ -82,6 +90,44 @@ enum mdq_err calib_put_hessian(struct mdq_writer *w, const struct mdq_model *m, 
     int64_t step = hessian_panel_rows(h->dim), index = 0;
     for (int64_t at = 0; at < h->dim; at += step, index++)
         MDQ_TRY(put_panel(w, first_layer, layers, h, index, at, h->dim - at < step ? h->dim - at : step));
+    return MDQ_OK;
+}
+
+int64_t calib_gradient_rows(int64_t rows, int64_t cols)
+{
+    int64_t n = (int64_t)(8 << 20) / (2 * cols * (int64_t)sizeof(float)) / 64 * 64;
+    n = n < 64 ? 64 : n;
+    return n < rows ? n : rows;
+}
+
+static enum mdq_err set_rows(struct mdq_record *rec, const char *key, const float *data, int64_t first, int64_t rows, int64_t cols)
+{
+    struct mdq_array a = {.dtype = MDQ_F32, .ndim = cols ? 2 : 1, .shape = {rows, cols}, .data = data + first * (cols ? cols : 1)};
+    a.bytes = mdq_dtype_bytes(MDQ_F32, mdq_array_count(&a));
+    return mdq_record_set_array(rec, key, &a);
+}
+
+enum mdq_err calib_put_gradients(struct mdq_writer *w, int block, enum mdq_linear l, const struct gradient_result *r)
+{
+    char name[96];
+    mdq_linear_name(name, block, l);
+    const int64_t step = calib_gradient_rows(r->rows, r->cols);
+    for (int64_t first = 0, index = 0; first < r->rows; first += step, index++) {
+        const int64_t rows = r->rows - first < step ? r->rows - first : step;
+        struct mdq_record *rec = mdq_record_new(&(struct mdq_id){.tensor = name, .kind = "gradient", .row = index});
+        enum mdq_err err = MDQ_E_INTERNAL;
+        if (!rec)
+            return err;
+        MDQ_GOTO(err, mdq_record_set_int(rec, "first", first), next);
+        MDQ_GOTO(err, set_rows(rec, "contrast", r->contrast, first, rows, r->cols), next);
+        MDQ_GOTO(err, set_rows(rec, "fisher", r->fisher, first, rows, r->cols), next);
+        MDQ_GOTO(err, set_rows(rec, "gradient_dot", r->dot, first, rows, r->blocks), next);
+        MDQ_GOTO(err, set_rows(rec, "output_gradient", r->output, first, rows, 0), next);
+        err = mdq_writer_put(w, rec);
+    next:
+        mdq_record_free(&rec);
+        MDQ_TRY(err);
+    }
     return MDQ_OK;
 }
 

@@ -6,7 +6,7 @@
 
 #include "gptq_rows.h"   /* rows of a layer by themselves */
 #include "gptq_scales.h"
-#include "gptq_shift.h"
+#include "mdq_shift.h"
 
 enum { SWEEPS = 20, ROUNDS = 6, REFITS = 6 };
 
@@ -18,8 +18,8 @@ static const double parts[] = {1, 0.85, 0.72, 0.6, 0.5, 0.4};
 enum { PARTS = sizeof parts / sizeof *parts };
 
 struct work {
-    const struct gptq_geometry *g;
-    const float *w, *h;
+    const struct mdq_points *g;
+    const float *w, *target, *h;
     struct quant_grid *grid;
     const struct gptq_constraints *o;
     uint8_t *codes;
@@ -30,7 +30,7 @@ struct work {
 
 static double off_to_md(const struct work *k, int64_t row, const struct gptq_segment *s, double off)
 {
-    return gptq_md_of(k->g, row * k->g->blocks + s->block, sqrt(off));
+    return mdq_point_md(k->g, row * k->g->blocks + s->block, sqrt(off));
 }
 
 static int label_of(const struct work *k, int64_t row, const struct gptq_segment *s)
@@ -50,7 +50,7 @@ static double functional_md(const struct work *k, int64_t row, const struct gptq
 
 static bool functional_met(const struct work *k, int64_t row, const struct gptq_row *r, const struct gptq_segment *s)
 {
-    return gptq_met(GPTQ_FUNCTIONAL, target_of(k, row, s), functional_md(k, row, r, s));
+    return mdq_md_met(MDQ_FUNCTIONAL, target_of(k, row, s), functional_md(k, row, r, s));
 }
 
 static bool all_functional_met(const struct work *k, int64_t row, struct gptq_row *r, double mu)
@@ -58,7 +58,7 @@ static bool all_functional_met(const struct work *k, int64_t row, struct gptq_ro
     bool all = true;
     for (int i = 0; i < r->segments; i++) {
         struct gptq_segment *s = &r->segment[i];
-        if (label_of(k, row, s) != GPTQ_FUNCTIONAL || functional_met(k, row, r, s))
+        if (label_of(k, row, s) != MDQ_FUNCTIONAL || functional_met(k, row, r, s))
             continue;
         s->mu = mu; /* once it counts it goes on counting */
         all = false;
@@ -177,7 +177,7 @@ static void meet_functional(const struct work *k, int64_t row, struct gptq_row *
     bool changed = false;
     for (int j = 0; j < r->segments; j++) {
         struct gptq_segment *s = &r->segment[j];
-        if (label_of(k, row, s) != GPTQ_FUNCTIONAL || functional_met(k, row, r, s))
+        if (label_of(k, row, s) != MDQ_FUNCTIONAL || functional_met(k, row, r, s))
             continue;
         rescale(k, row, r, s, start, best);
         ++*rescaled;
@@ -218,7 +218,7 @@ static enum mdq_err push(const struct work *k, int64_t row, struct gptq_row *r, 
         off -= ueo[a] * ueo[a];
     for (int64_t move = 0; move < 16 * s->D && norm > 0; move++) {
         double md = sqrt(fmax(off, 0)) / norm, best = INFINITY, best_off = 0;
-        if (gptq_met(label, target, md))
+        if (mdq_md_met(label, target, md))
             break;
         bool up = md < target;
         int64_t at = -1;
@@ -240,7 +240,7 @@ static enum mdq_err push(const struct work *k, int64_t row, struct gptq_row *r, 
                 if (up ? gained <= 0 : gained >= 0)
                     continue;
                 double there = sqrt(fmax(off + gained, 0)) / norm;
-                if (label == GPTQ_OVERLAP && fabs(there - target) >= fabs(md - target))
+                if (label == MDQ_OVERLAP && fabs(there - target) >= fabs(md - target))
                     continue;
                 double price = cost / fabs(gained);
                 if (price < best) {
@@ -274,20 +274,23 @@ struct shift {
 
 static enum mdq_err shift_new(const struct work *k, int64_t row, int64_t block, const double *l, double *u, struct shift *s)
 {
-    const struct gptq_geometry *g = k->g;
+    const struct mdq_points *g = k->g;
     const int64_t at = row * g->blocks + block;
     struct mdq_random random;
     int64_t rank;
-    int found;
+    double found;
     *s = (struct shift){.row = row, .block = block, .first = g->first[block], .D = g->first[block + 1] - g->first[block],
                         .label = g->label[at], .target = g->target[at], .norm = g->norm[at]};
     s->v = mdq_calloc((size_t)s->D, sizeof *s->v, "direction");
     if (!s->v)
         return MDQ_E_INTERNAL;
-    MDQ_TRY(gptq_tangent(g, k->w, row, block, u, &rank));
+    MDQ_TRY(mdq_point_tangent(g, k->w, row, block, u, &rank));
     mdq_random_seed(&random, k->o->seed, k->o->tensor, (uint64_t)row, (uint64_t)block);
-    MDQ_TRY(gptq_shift_direction(s->D, l, rank, u, NULL, &random, s->v, &found));
-    s->alpha = found ? s->target * s->norm : 0;
+    if (g->shift_at && g->shift_at[at] >= 0)
+        found = mdq_shift_normal(s->D, rank, u, g->shift + g->shift_at[at] * g->first_most, s->v);
+    else
+        MDQ_TRY(mdq_shift_direction(s->D, l, rank, u, NULL, &random, s->v, &found));
+    s->alpha = found > 0 ? s->target * s->norm : 0;
     return MDQ_OK;
 }
 
@@ -307,7 +310,7 @@ static void apply_shift(const struct work *k, const struct shift *s, float *row)
 /* Shifted targets for all rows with sensitive or overlap points, rounded, the shifts rescaled until MD fits. */
 static enum mdq_err shift_rows(struct work *k, const struct gptq_factor *f, float *md, int64_t *count)
 {
-    const struct gptq_geometry *g = k->g;
+    const struct mdq_points *g = k->g;
     struct gptq_rows sub = {0};
     struct shift *shift = NULL;
     int64_t shifts = 0, rows = 0;
@@ -319,7 +322,7 @@ static enum mdq_err shift_rows(struct work *k, const struct gptq_factor *f, floa
     for (int64_t r = 0; r < g->rows; r++) {
         bool any = false;
         for (int64_t j = 0; j < g->blocks; j++) {
-            bool one = g->label[r * g->blocks + j] == GPTQ_SENSITIVE || g->label[r * g->blocks + j] == GPTQ_OVERLAP;
+            bool one = g->label[r * g->blocks + j] == MDQ_SENSITIVE || g->label[r * g->blocks + j] == MDQ_OVERLAP;
             shifts += one;
             any |= one;
         }
@@ -345,10 +348,10 @@ static enum mdq_err shift_rows(struct work *k, const struct gptq_factor *f, floa
         bool factored = false;
         for (int64_t r = 0; r < rows; r++) {
             int label = g->label[list[r] * g->blocks + j];
-            if (label != GPTQ_SENSITIVE && label != GPTQ_OVERLAP)
+            if (label != MDQ_SENSITIVE && label != MDQ_OVERLAP)
                 continue;
             if (!factored)
-                MDQ_GOTO(err, gptq_shift_factor(g->cols, k->h, g->first[j], g->first[j + 1] - g->first[j], l), done);
+                MDQ_GOTO(err, mdq_shift_factor(g->cols, k->h, g->first[j], g->first[j + 1] - g->first[j], l), done);
             factored = true;
             MDQ_GOTO(err, shift_new(k, list[r], j, l, u, &shift[at]), done);
             at++;
@@ -356,7 +359,7 @@ static enum mdq_err shift_rows(struct work *k, const struct gptq_factor *f, floa
     }
     for (int round = 0; round < ROUNDS; round++) {
         for (int64_t r = 0; r < rows; r++)
-            memcpy(k->shifted + r * g->cols, k->w + list[r] * g->cols, sizeof *k->w * (size_t)g->cols);
+            memcpy(k->shifted + r * g->cols, k->target + list[r] * g->cols, sizeof *k->target * (size_t)g->cols);
         for (int64_t i = 0; i < shifts; i++)
             apply_shift(k, &shift[i], k->shifted + k->shifted_at[shift[i].row] * g->cols);
         MDQ_GOTO(err, gptq_rows_quantize(&sub, rows, list, k->shifted, k->grid, f, k->codes), done);
@@ -365,12 +368,12 @@ static enum mdq_err shift_rows(struct work *k, const struct gptq_factor *f, floa
         for (int64_t i = 0; i < shifts && round + 1 < ROUNDS; i++) {
             struct shift *s = &shift[i];
             double now = md[s->row * g->blocks + s->block];
-            bool high = s->label == GPTQ_SENSITIVE && now > 1.1 * s->target;
-            if (gptq_met(s->label, s->target, now) && !high)
+            bool high = s->label == MDQ_SENSITIVE && now > 1.1 * s->target;
+            if (mdq_md_met(s->label, s->target, now) && !high)
                 continue;
             all = false;
             /* rounding adds to the shift nearly at a right angle: what it takes to reach the target from there */
-            double noise = fmax(now * now - pow(s->alpha / s->norm, 2), 0), aim = s->label == GPTQ_SENSITIVE ? 1.03 * s->target : s->target;
+            double noise = fmax(now * now - pow(s->alpha / s->norm, 2), 0), aim = s->label == MDQ_SENSITIVE ? 1.03 * s->target : s->target;
             double want = sqrt(fmax(aim * aim - noise, 0)) * s->norm;
             s->alpha = want > 0 && now >= 0.5 * aim ? want * (now < aim ? 1.02 : 1) : s->alpha * fmin(2, aim / fmax(now, 1e-9));
         }
@@ -442,24 +445,24 @@ static void scratch_free(struct scratch *s)
 
 static enum mdq_err load_row(const struct work *k, int64_t row, struct scratch *s)
 {
-    const struct gptq_geometry *g = k->g;
+    const struct mdq_points *g = k->g;
     const struct quant_grid *q = k->grid;
     s->row = (struct gptq_row){.n = g->cols, .group = q->group, .h = k->h, .lambda = k->lambda, .target = s->target, .scales = s->scales,
                                .zeros = q->zeros + row * q->groups, .top = quant_max_code(q), .codes = s->codes, .segment = s->segment,
                                .e = s->e, .he = s->he};
-    const float *from = k->shifted_at[row] >= 0 ? k->shifted + k->shifted_at[row] * g->cols : k->w + row * g->cols;
+    const float *from = k->shifted_at[row] >= 0 ? k->shifted + k->shifted_at[row] * g->cols : k->target + row * g->cols;
     for (int64_t i = 0; i < g->cols; i++)
         s->target[i] = from[i];
     memcpy(s->scales, q->scales + row * q->groups, sizeof *s->scales * (size_t)q->groups);
     memcpy(s->start, s->scales, sizeof *s->scales * (size_t)q->groups);
     memcpy(s->codes, k->codes + row * g->cols, (size_t)g->cols);
     for (int64_t j = 0; j < g->blocks; j++) {
-        if (g->label[row * g->blocks + j] == GPTQ_FREE)
+        if (g->label[row * g->blocks + j] == MDQ_FREE)
             continue;
         struct gptq_segment *t = &s->segment[s->row.segments++];
         *t = (struct gptq_segment){.block = j, .first = g->first[j], .D = g->first[j + 1] - g->first[j],
-                                   .frozen = g->label[row * g->blocks + j] != GPTQ_FUNCTIONAL};
-        MDQ_TRY(gptq_tangent(g, k->w, row, j, s->u, &t->rank));
+                                   .frozen = g->label[row * g->blocks + j] != MDQ_FUNCTIONAL};
+        MDQ_TRY(mdq_point_tangent(g, k->w, row, j, s->u, &t->rank));
         t->u = mdq_alloc((size_t)(t->D * t->rank), sizeof *t->u, "tangent");
         t->ue = mdq_alloc((size_t)t->rank, sizeof *t->ue, "tangent");
         if (!t->u || !t->ue)
@@ -489,11 +492,11 @@ done:
 
 /* ---- the layer ---- */
 
-enum mdq_err gptq_constrain(const struct gptq_geometry *g, const float *w, struct quant_grid *grid, const float *h,
+enum mdq_err gptq_constrain(const struct mdq_points *g, const float *w, const float *target, struct quant_grid *grid, const float *h,
                             const struct gptq_factor *f, const struct gptq_constraints *o, uint8_t *codes, float *md,
                             struct gptq_constrained *out)
 {
-    struct work k = {.g = g, .w = w, .h = h, .grid = grid, .o = o, .codes = codes, .lambda = f ? f->damp * f->mean : 0};
+    struct work k = {.g = g, .w = w, .target = target, .h = h, .grid = grid, .o = o, .codes = codes, .lambda = f ? f->damp * f->mean : 0};
     int64_t *list = mdq_alloc((size_t)g->rows, sizeof *list, "rows"), rows = 0, rescaled = 0;
     struct gptq_sums before, after;
     enum mdq_err err = MDQ_E_INTERNAL;
@@ -510,14 +513,14 @@ enum mdq_err gptq_constrain(const struct gptq_geometry *g, const float *w, struc
         bool any = false;
         for (int64_t j = 0; j < g->blocks; j++) {
             int64_t at = r * g->blocks + j;
-            any |= g->label[at] == GPTQ_SENSITIVE || g->label[at] == GPTQ_OVERLAP || !gptq_met(g->label[at], g->target[at], md[at]);
+            any |= g->label[at] == MDQ_SENSITIVE || g->label[at] == MDQ_OVERLAP || !mdq_md_met(g->label[at], g->target[at], md[at]);
         }
         k.shifted_at[r] = -1;
         if (any)
             list[rows++] = r;
     }
     out->rows = rows;
-    MDQ_GOTO(err, gptq_rows_sums(g, w, NULL, NULL, grid, h, f, codes, rows, list, &before), done);
+    MDQ_GOTO(err, gptq_rows_sums(g, target, NULL, NULL, grid, h, f, codes, rows, list, &before), done);
     MDQ_GOTO(err, shift_rows(&k, f, md, &out->shifted), done);
 #pragma omp parallel reduction(|| : starved) reduction(+ : rescaled)
     {
@@ -536,7 +539,7 @@ enum mdq_err gptq_constrain(const struct gptq_geometry *g, const float *w, struc
     }
     out->rescaled = rescaled;
     MDQ_GOTO(err, gptq_rows_distortion(g, w, grid, codes, rows, list, md), done);
-    MDQ_GOTO(err, gptq_rows_sums(g, w, k.shifted, k.shifted_at, grid, h, f, codes, rows, list, &after), done);
+    MDQ_GOTO(err, gptq_rows_sums(g, target, k.shifted, k.shifted_at, grid, h, f, codes, rows, list, &after), done);
     out->ehe = after.ehe - before.ehe;
     out->residual = after.residual - before.residual;
     out->sq_error = after.sq_error - before.sq_error;

@@ -6,7 +6,7 @@
  *                functional points, mu raised until it holds; where that is not enough, other scales for the point's
  *                groups, by least squares in the normal metric in turn with descent, and random restarts along the
  *                tangent, which costs nothing there
- *   sensitive    MD >= target: the point's target becomes w + d, d the normal direction of lowest cost in H (gptq_shift.h);
+ *   sensitive    MD >= target: the point's target becomes w + d, d the normal direction of lowest cost in H (mdq_shift.h);
  *                the row is rounded anew, MD measured against w, d rescaled; what is then still missing is made up by
  *                single code moves, cheapest in H per MD gained first
  *   overlap      |MD - target| <= 0.03, in the same manner
@@ -15,7 +15,7 @@
 #define GPTQ_CONSTRAIN_H
 
 #include "gptq_core.h"
-#include "gptq_geometry.h"
+#include "gptq_distortion.h"
 
 struct gptq_miss {
     int64_t row, block;
@@ -45,11 +45,11 @@ struct gptq_constrained {
  * codes [rows, cols] and the scales of `grid` are changed in the rows that need it; md [points] is brought up to date. h [n, n]
  * undamped; f: its factor, or NULL after plain rounding (then lambda = 0). w [rows, cols]. Released with gptq_constrained_free.
  */
-enum mdq_err gptq_constrain(const struct gptq_geometry *g, const float *w, struct quant_grid *grid, const float *h,
+enum mdq_err gptq_constrain(const struct mdq_points *g, const float *w, const float *target, struct quant_grid *grid, const float *h,
                             const struct gptq_factor *f, const struct gptq_constraints *o, uint8_t *codes, float *md,
                             struct gptq_constrained *out);
 /* Adds the points of the layer whose constraint md does not meet, functional ones with a bound where one is certain. */
-enum mdq_err gptq_list_misses(const struct gptq_geometry *g, const float *w, const struct quant_grid *grid, const float *md,
+enum mdq_err gptq_list_misses(const struct mdq_points *g, const float *w, const struct quant_grid *grid, const float *md,
                               struct gptq_constrained *out);
 void gptq_constrained_free(struct gptq_constrained *c);
 

@@ -4,11 +4,66 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mdq_points.h"
 #include "mdq_tiling.h"
 
 static bool is_kind(const struct mdq_record *rec, const char *kind)
 {
     return strcmp(mdq_record_id(rec).kind, kind) == 0;
+}
+
+static void add(const struct gptq_layer *l, const struct mdq_tile_place *p, int64_t row, const float *d)
+{
+    float *to = l->target + (p->row + row) * l->tiles.entry.cols + p->col;
+    for (int64_t i = 0; i < p->cols; i++)
+        to[i] += d[i];
+}
+
+/* All points of a tile by its drift, those that are to be moved away by their shifts. */
+static enum mdq_err move_tile(struct gptq_layer *l, struct mdq_record *rec, const struct mdq_tile_place *p)
+{
+    struct mdq_array label, shift;
+    float *d = mdq_alloc((size_t)(p->rows * p->cols), sizeof *d, "drift");
+    enum mdq_err err = d ? MDQ_OK : MDQ_E_INTERNAL;
+    if (err == MDQ_OK && mdq_record_has(rec, "drift")) {
+        l->moved = true;
+        if ((err = mdq_record_copy_f32(rec, "drift", p->rows * p->cols, d)) == MDQ_OK)
+            for (int64_t r = 0; r < p->rows; r++)
+                add(l, p, r, d + r * p->cols);
+    }
+    if (err == MDQ_OK && mdq_record_has(rec, "shift")) {
+        l->moved = true;
+        MDQ_GOTO(err, mdq_record_get_array(rec, "label", &label), done);
+        MDQ_GOTO(err, mdq_record_get_array(rec, "shift", &shift), done);
+        if (shift.ndim != 2 || shift.shape[0] > p->rows || label.dtype != MDQ_U8 || mdq_array_count(&label) != p->rows)
+            err = mdq_fail(MDQ_E_DATA, "shift: want one row of %lld for each sensitive or overlap point", (long long)p->cols);
+        else
+            err = mdq_record_copy_f32(rec, "shift", shift.shape[0] * p->cols, d);
+        for (int64_t r = 0, n = 0; r < p->rows && err == MDQ_OK; r++)
+            if (((const uint8_t *)label.data)[r] & MDQ_SENSITIVE && n < shift.shape[0])
+                add(l, p, r, d + n++ * p->cols);
+    }
+done:
+    free(d);
+    return err;
+}
+
+static enum mdq_err make_target(struct gptq_layer *l)
+{
+    const struct mdq_layer_entry *e = &l->tiles.entry;
+    memcpy(l->target, l->tiles.w, (size_t)(e->rows * e->cols) * sizeof *l->target);
+    l->moved = false;
+    for (int i = 0; i < l->tiles.n; i++) {
+        struct mdq_record *rec = l->tiles.held[i];
+        struct mdq_id id = mdq_record_id(rec);
+        struct mdq_tile_place p;
+        if (!is_kind(rec, "tile") || !mdq_tile_place(e, id, &p))
+            continue;
+        enum mdq_err err = move_tile(l, rec, &p);
+        if (err != MDQ_OK)
+            return mdq_fail_in(err, "%s: tile %lld, %lld", id.tensor, (long long)id.row, (long long)id.col);
+    }
+    return MDQ_OK;
 }
 
 enum mdq_err gptq_layer_assemble(struct gptq_layer *l)
@@ -25,13 +80,15 @@ enum mdq_err gptq_layer_assemble(struct gptq_layer *l)
     MDQ_TRY(mdq_layer_tiles_assemble(&l->tiles));
     if (l->tiles.size > l->size) {
         free(l->codes);
+        free(l->target);
         l->size = 0;
         l->codes = mdq_alloc_aligned(l->tiles.size, 1, "codes");
-        if (!l->codes)
+        l->target = mdq_alloc_aligned(l->tiles.size, sizeof *l->target, "targets");
+        if (!l->codes || !l->target)
             return MDQ_E_INTERNAL;
         l->size = l->tiles.size;
     }
-    return MDQ_OK;
+    return make_target(l);
 }
 
 /* The largest tile has the first part of each side. */
@@ -123,5 +180,6 @@ void gptq_layer_free(struct gptq_layer *l)
 {
     mdq_layer_tiles_free(&l->tiles);
     free(l->codes);
+    free(l->target);
     *l = (struct gptq_layer){0};
 }

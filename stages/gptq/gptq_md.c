@@ -10,15 +10,15 @@ static const char *const classes[] = {"free", "functional", "sensitive", "overla
 enum mdq_err gptq_md_layer(struct gptq_md *m, struct gptq_layer *l, struct quant_grid *grid, const float *h,
                            const struct gptq_factor *f, const struct gptq_constraints *o, struct quant_outcome *outcome, double *ehe)
 {
-    const struct gptq_geometry *g = &m->geometry;
+    const struct mdq_points *g = &m->geometry;
     *m = (struct gptq_md){0};
-    MDQ_TRY(gptq_geometry_read(&m->geometry, &l->tiles));
+    MDQ_TRY(mdq_points_read(&m->geometry, &l->tiles));
     m->md = mdq_alloc((size_t)g->points, sizeof *m->md, "distortions");
     if (!m->md)
         return MDQ_E_INTERNAL;
     MDQ_TRY(gptq_distortion(g, l->tiles.w, grid, l->codes, m->md));
     if (o && g->labelled) {
-        MDQ_TRY(gptq_constrain(g, l->tiles.w, grid, h, f, o, l->codes, m->md, &m->done));
+        MDQ_TRY(gptq_constrain(g, l->tiles.w, l->target, grid, h, f, o, l->codes, m->md, &m->done));
         outcome->residual += m->done.residual;
         outcome->sq_error += m->done.sq_error;
         outcome->bound += m->done.bound;
@@ -26,8 +26,8 @@ enum mdq_err gptq_md_layer(struct gptq_md *m, struct gptq_layer *l, struct quant
         *ehe += m->done.ehe;
     }
     for (int64_t i = 0; i < g->points; i++)
-        if (g->label[i] != GPTQ_FREE) {
-            bool met = gptq_met(g->label[i], g->target[i], m->md[i]);
+        if (g->label[i] != MDQ_FREE) {
+            bool met = mdq_md_met(g->label[i], g->target[i], m->md[i]);
             m->met += met;
             m->missed += !met;
         }
@@ -36,7 +36,7 @@ enum mdq_err gptq_md_layer(struct gptq_md *m, struct gptq_layer *l, struct quant
 
 enum mdq_err gptq_md_store(const struct gptq_md *m, struct gptq_layer *l)
 {
-    const struct gptq_geometry *g = &m->geometry;
+    const struct mdq_points *g = &m->geometry;
     for (int i = 0; i < l->tiles.n; i++) {
         struct mdq_record *rec = l->tiles.held[i];
         struct mdq_id id = mdq_record_id(rec);
@@ -49,7 +49,7 @@ enum mdq_err gptq_md_store(const struct gptq_md *m, struct gptq_layer *l)
         for (int64_t r = 0; r < p.rows && err == MDQ_OK; r++) {
             int64_t at = (p.row + r) * g->blocks + id.col;
             md[r] = m->md[at];
-            status[r] = g->label[at] == GPTQ_FREE ? 0 : gptq_met(g->label[at], g->target[at], m->md[at]) ? 1 : 2;
+            status[r] = g->label[at] == MDQ_FREE ? 0 : mdq_md_met(g->label[at], g->target[at], m->md[at]) ? 1 : 2;
         }
         struct mdq_array a = {.dtype = MDQ_F32, .ndim = 1, .shape = {p.rows}, .data = md, .bytes = sizeof *md * (size_t)p.rows};
         struct mdq_array b = {.dtype = MDQ_U8, .ndim = 1, .shape = {p.rows}, .data = status, .bytes = (size_t)p.rows};
@@ -76,12 +76,12 @@ static json_t *class_json(const struct gptq_md *m, int label, float *some, int *
     static const struct { const char *name; double at; } quantiles[] = {
         {"min", 0}, {"q05", 0.05}, {"q25", 0.25}, {"q50", 0.5}, {"q75", 0.75}, {"q95", 0.95}, {"max", 1},
     };
-    const struct gptq_geometry *g = &m->geometry;
+    const struct mdq_points *g = &m->geometry;
     int64_t n = 0, met = 0;
     for (int64_t i = 0; i < g->points; i++)
         if (label < 0 || g->label[i] == label) {
             some[n++] = m->md[i];
-            met += gptq_met(g->label[i], g->target[i], m->md[i]);
+            met += mdq_md_met(g->label[i], g->target[i], m->md[i]);
         }
     if (n == 0)
         return NULL;
@@ -99,7 +99,7 @@ static json_t *class_json(const struct gptq_md *m, int label, float *some, int *
 
 static json_t *miss_json(const struct gptq_md *m, const struct gptq_miss *s, int *bad)
 {
-    const struct gptq_geometry *g = &m->geometry;
+    const struct mdq_points *g = &m->geometry;
     json_t *o = json_object();
     int64_t tile = 0;
     while (g->tile_first[tile + 1] <= s->row)
@@ -117,7 +117,7 @@ static json_t *miss_json(const struct gptq_md *m, const struct gptq_miss *s, int
 
 json_t *gptq_md_json(const struct gptq_md *m)
 {
-    const struct gptq_geometry *g = &m->geometry;
+    const struct mdq_points *g = &m->geometry;
     json_t *o = json_object(), *list = json_array();
     float *some = mdq_alloc((size_t)g->points, sizeof *some, "distortions");
     int bad = !o || !list || !some;
@@ -127,7 +127,7 @@ json_t *gptq_md_json(const struct gptq_md *m)
         if (g->zero)
             bad |= json_object_set_new(o, "without_normal", json_integer(g->zero));
         bad |= json_object_set_new(o, "all", class_json(m, -1, some, &bad));
-        for (int c = 0; c < GPTQ_CLASSES && g->labelled; c++) {
+        for (int c = 0; c < MDQ_CLASSES && g->labelled; c++) {
             json_t *one = class_json(m, c, some, &bad);
             if (one)
                 bad |= json_object_set_new(o, classes[c], one);
@@ -153,7 +153,7 @@ json_t *gptq_md_json(const struct gptq_md *m)
 
 void gptq_md_free(struct gptq_md *m)
 {
-    gptq_geometry_free(&m->geometry);
+    mdq_points_free(&m->geometry);
     gptq_constrained_free(&m->done);
     free(m->md);
     *m = (struct gptq_md){0};

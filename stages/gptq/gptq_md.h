@@ -8,7 +8,7 @@
 #include "gptq_layer.h"
 
 struct gptq_md {
-    struct gptq_geometry geometry;
+    struct mdq_points geometry;
     float *md;                     /* [points] */
     struct gptq_constrained done;  /* what the constraints took; zero without */
     int64_t met, missed;           /* constraints */

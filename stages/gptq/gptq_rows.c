@@ -54,7 +54,7 @@ static float value_of(const struct quant_grid *q, const uint8_t *codes, int64_t 
     return (float)(q->scales[at] * ((double)codes[row * q->cols + c] - q->zeros[at]));
 }
 
-enum mdq_err gptq_rows_distortion(const struct gptq_geometry *g, const float *w, const struct quant_grid *grid, const uint8_t *codes,
+enum mdq_err gptq_rows_distortion(const struct mdq_points *g, const float *w, const struct quant_grid *grid, const uint8_t *codes,
                                   int64_t rows, const int64_t *list, float *md)
 {
     float *e = mdq_alloc_aligned((size_t)g->cols, sizeof *e, "error of a row");
@@ -65,15 +65,15 @@ enum mdq_err gptq_rows_distortion(const struct gptq_geometry *g, const float *w,
             e[c] = value_of(grid, codes, list[r], c) - w[list[r] * g->cols + c];
         for (int64_t j = 0; j < g->blocks && err == MDQ_OK; j++) {
             const int64_t at = list[r] * g->blocks + j;
-            err = gptq_point_off(g, w, list[r], j, e + g->first[j], &off);
-            md[at] = gptq_md_of(g, at, off);
+            err = mdq_point_off(g, w, list[r], j, e + g->first[j], &off);
+            md[at] = mdq_point_md(g, at, off);
         }
     }
     free(e);
     return err;
 }
 
-enum mdq_err gptq_rows_sums(const struct gptq_geometry *g, const float *w, const float *shifted, const int64_t *shifted_at,
+enum mdq_err gptq_rows_sums(const struct mdq_points *g, const float *w, const float *shifted, const int64_t *shifted_at,
                             const struct quant_grid *grid, const float *h, const struct gptq_factor *f, const uint8_t *codes,
                             int64_t rows, const int64_t *list, struct gptq_sums *out)
 {

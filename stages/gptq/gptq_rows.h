@@ -3,7 +3,7 @@
 #define GPTQ_ROWS_H
 
 #include "gptq_core.h"
-#include "gptq_geometry.h"
+#include "gptq_distortion.h"
 
 /* Buffers of gptq_rows_quantize; zero-initialise, free at the end. */
 struct gptq_rows {
@@ -19,7 +19,7 @@ enum mdq_err gptq_rows_quantize(struct gptq_rows *s, int64_t rows, const int64_t
 void gptq_rows_free(struct gptq_rows *s);
 
 /* md of the points in these rows; the others stay. */
-enum mdq_err gptq_rows_distortion(const struct gptq_geometry *g, const float *w, const struct quant_grid *grid, const uint8_t *codes,
+enum mdq_err gptq_rows_distortion(const struct mdq_points *g, const float *w, const struct quant_grid *grid, const uint8_t *codes,
                                   int64_t rows, const int64_t *list, float *md);
 
 struct gptq_sums {
@@ -31,7 +31,7 @@ struct gptq_sums {
 };
 
 /* shifted [., cols] and shifted_at [all rows] (which row of it, -1: none) may be NULL. */
-enum mdq_err gptq_rows_sums(const struct gptq_geometry *g, const float *w, const float *shifted, const int64_t *shifted_at,
+enum mdq_err gptq_rows_sums(const struct mdq_points *g, const float *w, const float *shifted, const int64_t *shifted_at,
                             const struct quant_grid *grid, const float *h, const struct gptq_factor *f, const uint8_t *codes,
                             int64_t rows, const int64_t *list, struct gptq_sums *out);
 

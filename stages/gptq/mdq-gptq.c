@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "gptq_core.h"    /* gptq_factor_make, gptq_quantize, gptq_output_error */
-#include "gptq_hessian.h" /* gptq_hessians_find */
+#include "mdq_hessians.h" /* mdq_hessians_find */
 #include "gptq_layer.h"   /* gptq_layer_assemble, gptq_layer_store */
 #include "gptq_md.h"      /* distortion and its constraints */
 #include "gptq_report.h"  /* gptq_report_json */
@@ -52,7 +52,7 @@ struct state {
     struct mdq_header *head;
     struct mdq_writer *out;
     struct mdq_output *report;
-    struct gptq_hessians *stats;
+    struct mdq_hessians *stats;
     struct gptq_factor factor; /* of the Hessian that is loaded; n = 0: none yet */
     struct gptq_layer layer;
     struct gptq_report *reports; /* one per layer done */
@@ -161,7 +161,7 @@ static enum mdq_err derive_header(struct state *s, const struct mdq_header *h)
         return MDQ_E_INTERNAL;
     enum mdq_err err = mdq_header_derive(&s->head, h, s->stats ? NULL : "mdq-gptq", args);
     if (err == MDQ_OK && s->stats)
-        err = mdq_header_add_provenance(s->head, gptq_hessians_header(s->stats), "mdq-gptq", args);
+        err = mdq_header_add_provenance(s->head, mdq_hessians_header(s->stats), "mdq-gptq", args);
     free(args);
     return err;
 }
@@ -176,7 +176,7 @@ static enum mdq_err init(struct state *s)
         return mdq_fail(MDQ_E_DATA, "input: holds no tiles: mdq-gptq reads what mdq-tile writes");
     MDQ_TRY(check_groups(h, o));
     if (o->stats)
-        MDQ_TRY(gptq_hessians_open(&s->stats, o->stats, h));
+        MDQ_TRY(mdq_hessians_open(&s->stats, o->stats, h));
     MDQ_TRY(derive_header(s, h));
     for (int i = 0; i < mdq_header_layers(h); i++)
         weights += (double)mdq_header_layer(h, i)->rows * (double)mdq_header_layer(h, i)->cols;
@@ -199,7 +199,7 @@ static enum mdq_err give_up(const struct state *s, enum mdq_err err, struct gptq
 }
 
 /* The factor for the Hessian at hand; r->gptq tells whether there is one. */
-static enum mdq_err prepare_factor(struct state *s, const struct gptq_hessian *h, bool fresh, struct gptq_report *r)
+static enum mdq_err prepare_factor(struct state *s, const struct mdq_hessian *h, bool fresh, struct gptq_report *r)
 {
     struct gptq_factor *f = &s->factor;
     struct gptq_options how = {.order = (enum gptq_order)s->o->order, .damp = s->o->damp, .exact = s->o->precision == 1};
@@ -224,7 +224,7 @@ static enum mdq_err prepare_factor(struct state *s, const struct gptq_hessian *h
 }
 
 /* Distortion of what was rounded; where points are labelled and it is wanted, rounding that meets their targets. */
-static enum mdq_err obey(struct state *s, struct quant_grid *g, const struct gptq_hessian *h, struct gptq_report *r)
+static enum mdq_err obey(struct state *s, struct quant_grid *g, const struct mdq_hessian *h, struct gptq_report *r)
 {
     const struct opts *o = s->o;
     const struct gptq_constraints how = {.restarts = o->restarts, .seed = o->cli.seed, .tensor = r->tensor};
@@ -247,11 +247,11 @@ static enum mdq_err quantize(struct state *s, struct quant_grid *g, struct gptq_
 {
     const struct opts *o = s->o;
     struct gptq_layer *l = &s->layer;
-    const struct gptq_hessian *h = NULL;
+    const struct mdq_hessian *h = NULL;
     bool fresh = false;
     struct quant_spec spec = {.bits = o->bits, .group = r->ragged ? 0 : o->group, .symmetric = o->sym,
                               .scale = scale_types[o->scale]};
-    enum mdq_err err = quant_grid_fit(g, l->tiles.w, l->tiles.entry.rows, l->tiles.entry.cols, &spec);
+    enum mdq_err err = quant_grid_fit(g, l->target, l->tiles.entry.rows, l->tiles.entry.cols, &spec);
     if (err != MDQ_OK)
         return mdq_fail_in(err, "%s", r->tensor);
     r->group = g->group;
@@ -260,9 +260,9 @@ static enum mdq_err quantize(struct state *s, struct quant_grid *g, struct gptq_
         mdq_log(MDQ_LOG_WARNING, "%s: %lld scales are too small for %s and took its smallest value", r->tensor,
                 (long long)g->bumped, scale_names[o->scale]);
     if (s->stats) {
-        if (!gptq_hessians_covers(s->stats, r->tensor))
+        if (!mdq_hessians_covers(s->stats, r->tensor))
             gptq_factor_free(&s->factor); /* before the next H needs the room */
-        MDQ_TRY(gptq_hessians_find(s->stats, &l->tiles.entry, &h, &fresh));
+        MDQ_TRY(mdq_hessians_find(s->stats, &l->tiles.entry, &h, &fresh));
         r->has_hessian = true;
         r->tokens = h->count;
         for (int64_t i = 0; i < h->n; i++)
@@ -270,14 +270,14 @@ static enum mdq_err quantize(struct state *s, struct quant_grid *g, struct gptq_
     }
     if (o->method == BY_GPTQ)
         MDQ_TRY(prepare_factor(s, h, fresh, r));
-    MDQ_TRY(r->gptq ? gptq_quantize(l->tiles.w, g, &s->factor, l->codes, &r->outcome)
-                    : quant_rtn(l->tiles.w, g, l->codes, &r->outcome));
+    MDQ_TRY(r->gptq ? gptq_quantize(l->target, g, &s->factor, l->codes, &r->outcome)
+                    : quant_rtn(l->target, g, l->codes, &r->outcome));
     if (h) {
-        MDQ_TRY(gptq_output_norm(l->tiles.w, g, NULL, h->h, o->precision == 1, &r->whw));
+        MDQ_TRY(gptq_output_norm(l->target, g, NULL, h->h, o->precision == 1, &r->whw));
         if (r->gptq)
             r->ehe = gptq_output_error(&s->factor, &r->outcome);
         else
-            MDQ_TRY(gptq_output_norm(l->tiles.w, g, l->codes, h->h, o->precision == 1, &r->ehe));
+            MDQ_TRY(gptq_output_norm(l->target, g, l->codes, h->h, o->precision == 1, &r->ehe));
     }
     return obey(s, g, h, r);
 }
@@ -357,7 +357,7 @@ static enum mdq_err finish(struct state *s)
     MDQ_TRY(flush(s));
     mdq_progress_end();
     if (s->stats)
-        MDQ_TRY(gptq_hessians_drain(s->stats));
+        MDQ_TRY(mdq_hessians_drain(s->stats));
     if (s->report)
         MDQ_TRY(mdq_output_commit(&s->report));
     MDQ_TRY(mdq_writer_finish(&s->out));
@@ -392,7 +392,7 @@ done:
     free(s.reports);
     gptq_layer_free(&s.layer);
     gptq_factor_free(&s.factor);
-    gptq_hessians_close(&s.stats);
+    mdq_hessians_close(&s.stats);
     mdq_header_free(&s.head);
     mdq_reader_close(&s.in);
     return err;

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "gptq_geometry.h"
+#include "gptq_distortion.h"
 
 enum { ROWS = 12, COLS = 10, BLOCKS = 2, K = 3, ROUNDS = 20000, SECONDS = 15 };
 
@@ -117,7 +117,7 @@ static struct mdq_record *tile(int64_t col)
 static bool try_bytes(const uint8_t *p, size_t n)
 {
     struct mdq_layer_tiles l = {.entry = {.tensor = "w", .rows = ROWS, .cols = COLS, .tile_rows = 1, .tile_cols = BLOCKS}};
-    struct gptq_geometry g = {0};
+    struct mdq_points g = {0};
     float md[ROWS * BLOCKS];
     uint8_t codes[ROWS * COLS];
     struct quant_grid grid = {0};
@@ -135,21 +135,21 @@ static bool try_bytes(const uint8_t *p, size_t n)
     for (int i = 0; i < count; i++)
         l.held[l.n++] = all[i];
     l.capacity = count;
-    bool good = mdq_layer_tiles_assemble(&l) == MDQ_OK && gptq_geometry_read(&g, &l) == MDQ_OK;
+    bool good = mdq_layer_tiles_assemble(&l) == MDQ_OK && mdq_points_read(&g, &l) == MDQ_OK;
     if (good) {
         struct quant_outcome out;
         if (quant_grid_fit(&grid, l.w, ROWS, COLS, &(struct quant_spec){3, 0, true, MDQ_F16}) || quant_rtn(l.w, &grid, codes, &out))
             exit(3);
         if (gptq_distortion(&g, l.w, &grid, codes, md) == MDQ_OK)
             for (int i = 0; i < ROWS * BLOCKS; i++)
-                if (isnan(md[i]) && g.basis != GPTQ_BASIS_CHART) /* numbers near the largest there are may overflow in a chart */
+                if (isnan(md[i]) && g.basis != MDQ_BASIS_CHART) /* numbers near the largest there are may overflow in a chart */
                     abort();
         double u[COLS * MDQ_CHART_MAX_DIM];
         int64_t rank;
-        (void)gptq_tangent(&g, l.w, 0, 0, u, &rank);
+        (void)mdq_point_tangent(&g, l.w, 0, 0, u, &rank);
     }
     quant_grid_free(&grid);
-    gptq_geometry_free(&g);
+    mdq_points_free(&g);
     mdq_layer_tiles_free(&l);
     return good;
 }

@@ -1,24 +1,26 @@
-#include "gptq_hessian.h"
+#include "mdq_hessians.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct gptq_hessians {
+struct mdq_hessians {
     char *path;
     struct mdq_reader *in;
-    struct gptq_hessian now;
+    struct mdq_hessian now;
     json_t *sharing;   /* the tensors that `now` belongs to, NULL at first */
     bool ended;
 };
 
-enum mdq_err gptq_hessians_open(struct gptq_hessians **out, const char *path, const struct mdq_header *tiles)
+enum mdq_err mdq_hessians_take(struct mdq_hessians **out, struct mdq_reader **in, const char *path, const struct mdq_header *tiles)
 {
-    struct gptq_hessians *s = *out = mdq_calloc(1, sizeof *s, "statistics");
-    if (!s || !(s->path = mdq_strdup(path)))
+    struct mdq_hessians *s = *out = mdq_calloc(1, sizeof *s, "statistics");
+    if (!s || !(s->path = mdq_strdup(path))) {
+        mdq_reader_close(in);
         return MDQ_E_INTERNAL;
-    /* panels are large and each thread would hold some: one is enough beside the work on a layer */
-    MDQ_TRY(mdq_reader_open(&s->in, &s->path, 1, &(struct mdq_reader_options){.threads = 1}));
+    }
+    s->in = *in;
+    *in = NULL;
     const struct mdq_header *h = mdq_reader_header(s->in);
     if (strcmp(mdq_header_model(h), mdq_header_model(tiles)) != 0)
         return mdq_fail(MDQ_E_DATA, "%s: statistics of model %s, but the tiles are of model %s", path,
@@ -28,7 +30,21 @@ enum mdq_err gptq_hessians_open(struct gptq_hessians **out, const char *path, co
     return MDQ_OK;
 }
 
-const struct mdq_header *gptq_hessians_header(const struct gptq_hessians *s)
+enum mdq_err mdq_hessians_open(struct mdq_hessians **out, const char *path, const struct mdq_header *tiles)
+{
+    struct mdq_reader *in = NULL;
+    char *one = (char *)path;
+    *out = NULL;
+    /* panels are large and each thread would hold some: one is enough beside the work on a layer */
+    enum mdq_err err = mdq_reader_open(&in, &one, 1, &(struct mdq_reader_options){.threads = 1});
+    if (err != MDQ_OK) {
+        mdq_reader_close(&in);
+        return err;
+    }
+    return mdq_hessians_take(out, &in, path, tiles);
+}
+
+const struct mdq_header *mdq_hessians_header(const struct mdq_hessians *s)
 {
     return mdq_reader_header(s->in);
 }
@@ -58,7 +74,7 @@ static enum mdq_err get_sharing(const struct mdq_record *rec, json_t **list)
 }
 
 /* The next Hessian record, NULL at the end. */
-static enum mdq_err next_panel(struct gptq_hessians *s, struct mdq_record **rec)
+static enum mdq_err next_panel(struct mdq_hessians *s, struct mdq_record **rec)
 {
     *rec = NULL;
     while (!s->ended) {
@@ -72,7 +88,7 @@ static enum mdq_err next_panel(struct gptq_hessians *s, struct mdq_record **rec)
 }
 
 /* Rows of one panel into h; *done = rows that are in. */
-static enum mdq_err take_panel(struct gptq_hessian *h, struct mdq_record *rec, int64_t *done)
+static enum mdq_err take_panel(struct mdq_hessian *h, struct mdq_record *rec, int64_t *done)
 {
     int64_t first, dim, count;
     struct mdq_array a;
@@ -113,13 +129,13 @@ static void mirror(int64_t n, float *h)
                     h[c * n + r] = h[r * n + c];
 }
 
-static enum mdq_err missing(const struct gptq_hessians *s, const char *tensor)
+static enum mdq_err missing(const struct mdq_hessians *s, const char *tensor)
 {
     return mdq_fail(MDQ_E_DATA, "%s: no Hessian for layer %s (layers come in the order of the header's table)", s->path,
                     tensor);
 }
 
-static enum mdq_err load(struct gptq_hessians *s, const struct mdq_layer_entry *layer, struct mdq_record *rec)
+static enum mdq_err load(struct mdq_hessians *s, const struct mdq_layer_entry *layer, struct mdq_record *rec)
 {
     struct mdq_id id = mdq_record_id(rec);
     char *owner = mdq_strdup(id.tensor);
@@ -151,17 +167,17 @@ done:
     return err;
 }
 
-bool gptq_hessians_covers(const struct gptq_hessians *s, const char *tensor)
+bool mdq_hessians_covers(const struct mdq_hessians *s, const char *tensor)
 {
     return s->sharing && shares(s->sharing, tensor);
 }
 
-enum mdq_err gptq_hessians_find(struct gptq_hessians *s, const struct mdq_layer_entry *layer,
-                                const struct gptq_hessian **h, bool *fresh)
+enum mdq_err mdq_hessians_find(struct mdq_hessians *s, const struct mdq_layer_entry *layer,
+                                const struct mdq_hessian **h, bool *fresh)
 {
     *fresh = false;
     *h = &s->now;
-    if (gptq_hessians_covers(s, layer->tensor))
+    if (mdq_hessians_covers(s, layer->tensor))
         return s->now.n == layer->cols
                    ? MDQ_OK
                    : mdq_fail(MDQ_E_DATA, "%s: Hessian of %lld inputs is said to be for layer %s of %lld columns",
@@ -190,7 +206,7 @@ enum mdq_err gptq_hessians_find(struct gptq_hessians *s, const struct mdq_layer_
     }
 }
 
-enum mdq_err gptq_hessians_drain(struct gptq_hessians *s)
+enum mdq_err mdq_hessians_drain(struct mdq_hessians *s)
 {
     struct mdq_record *rec;
     do
@@ -199,7 +215,7 @@ enum mdq_err gptq_hessians_drain(struct gptq_hessians *s)
     return MDQ_OK;
 }
 
-void gptq_hessians_close(struct gptq_hessians **s)
+void mdq_hessians_close(struct mdq_hessians **s)
 {
     if (!*s)
         return;

@@ -1,23 +1,22 @@
 /*
- * What the stream tells of a layer's geometry and constraints, and manifold distortion by it (formats/charts.md).
+ * The points of a layer as the stream tells of them: geometry, constraints, and manifold distortion (formats/charts.md).
  *
  * A point is row r of column block j, number r * blocks + j. The basis of its tangent comes from charts (mdq-vae), from the local PCA of
  * its neighbours (mdq-lle), or there is none: then MD is the relative error of the point.
  */
-#ifndef GPTQ_GEOMETRY_H
-#define GPTQ_GEOMETRY_H
+#ifndef MDQ_POINTS_H
+#define MDQ_POINTS_H
 
 #include "mdq_chart.h"
 #include "mdq_layer_tiles.h"
-#include "quant_grid.h"
 
-enum gptq_basis { GPTQ_BASIS_NONE, GPTQ_BASIS_LLE, GPTQ_BASIS_CHART };
-enum { GPTQ_FREE, GPTQ_FUNCTIONAL, GPTQ_SENSITIVE, GPTQ_OVERLAP, GPTQ_CLASSES };
+enum mdq_basis { MDQ_BASIS_NONE, MDQ_BASIS_LLE, MDQ_BASIS_CHART };
+enum { MDQ_FREE, MDQ_FUNCTIONAL, MDQ_SENSITIVE, MDQ_OVERLAP, MDQ_CLASSES };
 /* How near an overlap point has to come to its target. */
-#define GPTQ_OVERLAP_WIDTH 0.03
+#define MDQ_OVERLAP_WIDTH 0.03
 
-struct gptq_geometry {
-    enum gptq_basis basis;
+struct mdq_points {
+    enum mdq_basis basis;
     int64_t rows, cols, blocks, tile_rows, points;
     int64_t *first;       /* [blocks + 1] first column of each block */
     int64_t *tile_first;  /* [tile_rows + 1] first row of each tile row */
@@ -38,24 +37,27 @@ struct gptq_geometry {
     bool labelled;
     uint8_t *label;       /* [points] */
     float *target;        /* [points] */
+    int64_t shifts;       /* protective shifts (mdq-score); 0: none in the stream */
+    float *shift;         /* [shifts, first_most], a row's first D entries */
+    int64_t *shift_at;    /* [points] which of them is the point's, -1: none; NULL without shifts */
+    int64_t first_most;   /* columns of the widest block */
 };
 
 /* From the records held of a layer whose weights are assembled. MDQ_E_DATA, naming the tile, when keys contradict each other. */
-enum mdq_err gptq_geometry_read(struct gptq_geometry *g, const struct mdq_layer_tiles *l);
-void gptq_geometry_free(struct gptq_geometry *g);
+enum mdq_err mdq_points_read(struct mdq_points *g, const struct mdq_layer_tiles *l);
+void mdq_points_free(struct mdq_points *g);
 
-/* md [points] of w rounded to `codes` on `grid`. */
-enum mdq_err gptq_distortion(const struct gptq_geometry *g, const float *w, const struct quant_grid *grid, const uint8_t *codes,
-                             float *md);
+/* off [rows] = ||(I - U U^T) e|| of the errors e [rows, D] of tile (i, j), in units of the weights; w [rows, cols] of the layer. */
+enum mdq_err mdq_points_off(const struct mdq_points *g, const float *w, int64_t i, int64_t j, const float *e, double *off);
 
 /* ||(I - U U^T) e|| of one point for an error e [D], and the distortion that this means for point number `at`. */
-enum mdq_err gptq_point_off(const struct gptq_geometry *g, const float *w, int64_t row, int64_t block, const float *e, double *off);
-float gptq_md_of(const struct gptq_geometry *g, int64_t at, double off);
+enum mdq_err mdq_point_off(const struct mdq_points *g, const float *w, int64_t row, int64_t block, const float *e, double *off);
+float mdq_point_md(const struct mdq_points *g, int64_t at, double off);
 
 /* U [D, *rank] of one point, row-major with stride *rank; u has room for D * MDQ_CHART_MAX_DIM. */
-enum mdq_err gptq_tangent(const struct gptq_geometry *g, const float *w, int64_t row, int64_t block, double *u, int64_t *rank);
+enum mdq_err mdq_point_tangent(const struct mdq_points *g, const float *w, int64_t row, int64_t block, double *u, int64_t *rank);
 
 /* Whether a distortion meets a constraint; true for free points. */
-bool gptq_met(int label, double target, double md);
+bool mdq_md_met(int label, double target, double md);
 
 #endif

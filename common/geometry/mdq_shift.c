@@ -1,4 +1,4 @@
-#include "gptq_shift.h"
+#include "mdq_shift.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -10,7 +10,7 @@
 /* Few steps: the direction of lowest cost alone often means one or two columns, which leave the grid before they move far. */
 enum { STEPS = 4 };
 
-enum mdq_err gptq_shift_factor(int64_t n, const float *h, int64_t first, int64_t D, double *l)
+enum mdq_err mdq_shift_factor(int64_t n, const float *h, int64_t first, int64_t D, double *l)
 {
     double mean = 0;
     int64_t bad;
@@ -57,15 +57,16 @@ static void project(int64_t D, int64_t rank, const double *u, double *v)
     }
 }
 
-enum mdq_err gptq_shift_direction(int64_t D, const double *l, int64_t rank, const double *u, const double *c,
-                                  struct mdq_random *random, double *v, int *found)
+enum mdq_err mdq_shift_direction(int64_t D, const double *l, int64_t rank, const double *u, const double *c,
+                                  struct mdq_random *random, double *v, double *size)
 {
     double *au = mdq_alloc((size_t)(D * (rank + 1)), sizeof *au, "directions");
     double *small = mdq_alloc((size_t)(rank * rank + 1), sizeof *small, "directions");
     double *t = mdq_alloc((size_t)rank + 1, sizeof *t, "directions");
     enum mdq_err err = au && small && t ? MDQ_OK : MDQ_E_INTERNAL;
     int64_t bad = -1;
-    *found = 0;
+    double length = 0;
+    *size = 0;
     if (err != MDQ_OK)
         goto done;
     if (rank > 0) {
@@ -88,16 +89,27 @@ enum mdq_err gptq_shift_direction(int64_t D, const double *l, int64_t rank, cons
             cblas_dgemv(CblasRowMajor, CblasNoTrans, (int)D, (int)rank, -1, au, (int)rank, t, 1, 1, v, 1);
             project(D, rank, u, v); /* rounding */
         }
-        double size = sqrt(dot(D, v, v));
-        if (!(size > 1e-200))
+        length = sqrt(dot(D, v, v));
+        if (!(length > 1e-200))
             goto done;
         for (int64_t i = 0; i < D; i++)
-            v[i] /= size;
+            v[i] /= length;
     }
-    *found = 1;
+    *size = length;
 done:
     free(au);
     free(small);
     free(t);
     return err;
+}
+
+int mdq_shift_normal(int64_t D, int64_t rank, const double *u, const float *d, double *v)
+{
+    for (int64_t i = 0; i < D; i++)
+        v[i] = d[i];
+    project(D, rank, u, v);
+    double size = sqrt(dot(D, v, v));
+    for (int64_t i = 0; i < D && size > 0; i++)
+        v[i] /= size;
+    return size > 0;
 }

@@ -1,4 +1,4 @@
-#include "gptq_geometry.h"
+#include "mdq_points.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -11,19 +11,19 @@
 
 enum { MOST_CHARTS = 256 };
 
-bool gptq_met(int label, double target, double md)
+bool mdq_md_met(int label, double target, double md)
 {
     /* targets are float32: what equals them when rounded meets them */
     const double slack = 1e-6;
     switch (label) {
-    case GPTQ_FUNCTIONAL: return md <= target + slack;
-    case GPTQ_SENSITIVE: return md >= target - slack;
-    case GPTQ_OVERLAP: return fabs(md - target) <= GPTQ_OVERLAP_WIDTH + slack;
+    case MDQ_FUNCTIONAL: return md <= target + slack;
+    case MDQ_SENSITIVE: return md >= target - slack;
+    case MDQ_OVERLAP: return fabs(md - target) <= MDQ_OVERLAP_WIDTH + slack;
     default: return true;
     }
 }
 
-void gptq_geometry_free(struct gptq_geometry *g)
+void mdq_points_free(struct mdq_points *g)
 {
     for (int64_t i = 0; g->charts && i < g->blocks * g->most_charts; i++)
         mdq_chart_free(&g->charts[i]);
@@ -38,7 +38,9 @@ void gptq_geometry_free(struct gptq_geometry *g)
     free(g->tile_k);
     free(g->label);
     free(g->target);
-    *g = (struct gptq_geometry){0};
+    free(g->shift);
+    free(g->shift_at);
+    *g = (struct mdq_points){0};
 }
 
 static enum mdq_err get_rows(struct mdq_record *rec, const char *key, enum mdq_dtype t, int64_t rows, int ndim, struct mdq_array *a)
@@ -51,7 +53,7 @@ static enum mdq_err get_rows(struct mdq_record *rec, const char *key, enum mdq_d
 
 /* ---- what there is, and room for it ---- */
 
-static enum mdq_err look(struct gptq_geometry *g, const struct mdq_layer_tiles *l)
+static enum mdq_err look(struct mdq_points *g, const struct mdq_layer_tiles *l)
 {
     bool all_chart = true, all_lle = true;
     for (int i = 0; i < l->n; i++) {
@@ -70,6 +72,10 @@ static enum mdq_err look(struct gptq_geometry *g, const struct mdq_layer_tiles *
                      mdq_record_has(rec, "normal");
         all_lle &= mdq_record_has(rec, "lle_neighbours") && mdq_record_has(rec, "tangent_normal");
         g->labelled |= mdq_record_has(rec, "label");
+        if (mdq_record_has(rec, "shift")) {
+            MDQ_TRY(mdq_record_get_array(rec, "shift", &a));
+            g->shifts += a.ndim == 2 ? a.shape[0] : 0;
+        }
         if (mdq_record_has(rec, "foot")) {
             MDQ_TRY(mdq_record_get_array(rec, "foot", &a));
             if (a.ndim == 2 && a.shape[1] <= MDQ_CHART_MAX_DIM)
@@ -81,11 +87,11 @@ static enum mdq_err look(struct gptq_geometry *g, const struct mdq_layer_tiles *
                 g->k = a.shape[1] > g->k ? a.shape[1] : g->k;
         }
     }
-    g->basis = all_chart && g->most_charts > 0 ? GPTQ_BASIS_CHART : all_lle ? GPTQ_BASIS_LLE : GPTQ_BASIS_NONE;
+    g->basis = all_chart && g->most_charts > 0 ? MDQ_BASIS_CHART : all_lle ? MDQ_BASIS_LLE : MDQ_BASIS_NONE;
     return MDQ_OK;
 }
 
-static enum mdq_err reserve(struct gptq_geometry *g)
+static enum mdq_err reserve(struct mdq_points *g)
 {
     const size_t points = (size_t)g->points, tiles = (size_t)(g->tile_rows * g->blocks);
     g->first = mdq_alloc((size_t)g->blocks + 1, sizeof *g->first, "column blocks");
@@ -95,14 +101,22 @@ static enum mdq_err reserve(struct gptq_geometry *g)
     g->target = mdq_calloc(points, sizeof *g->target, "targets");
     if (!g->first || !g->tile_first || !g->norm || !g->label || !g->target)
         return MDQ_E_INTERNAL;
-    if (g->basis == GPTQ_BASIS_CHART) {
+    if (g->shifts > 0) {
+        g->shift = mdq_calloc((size_t)g->shifts, sizeof(float) * (size_t)g->first_most, "shifts");
+        g->shift_at = mdq_alloc(points, sizeof *g->shift_at, "shifts");
+        if (!g->shift || !g->shift_at)
+            return MDQ_E_INTERNAL;
+        for (size_t i = 0; i < points; i++)
+            g->shift_at[i] = -1;
+    }
+    if (g->basis == MDQ_BASIS_CHART) {
         g->charts = mdq_calloc((size_t)(g->blocks * g->most_charts), sizeof *g->charts, "charts");
         g->chart = mdq_calloc(points, 1, "charts of points");
         g->foot = mdq_calloc(points * (size_t)g->most_dim, sizeof *g->foot, "feet");
         g->scale = mdq_calloc(tiles, sizeof *g->scale, "scales of tiles");
         return g->charts && g->chart && g->foot && g->scale ? MDQ_OK : MDQ_E_INTERNAL;
     }
-    if (g->basis == GPTQ_BASIS_LLE) {
+    if (g->basis == MDQ_BASIS_LLE) {
         g->neighbours = mdq_calloc(points * (size_t)g->k, sizeof *g->neighbours, "neighbours");
         g->tile_k = mdq_calloc(tiles, sizeof *g->tile_k, "neighbours of tiles");
         return g->neighbours && g->tile_k ? MDQ_OK : MDQ_E_INTERNAL;
@@ -120,7 +134,7 @@ static double length_of(const float *v, int64_t n)
     return sqrt(sum);
 }
 
-static enum mdq_err take_labels(struct gptq_geometry *g, struct mdq_record *rec, const struct mdq_tile_place *p, int64_t j)
+static enum mdq_err take_labels(struct mdq_points *g, struct mdq_record *rec, const struct mdq_tile_place *p, int64_t j)
 {
     struct mdq_array a, t;
     if (!mdq_record_has(rec, "label"))
@@ -131,14 +145,40 @@ static enum mdq_err take_labels(struct gptq_geometry *g, struct mdq_record *rec,
         int64_t at = (p->row + r) * g->blocks + j;
         g->label[at] = ((const uint8_t *)a.data)[r];
         memcpy(&g->target[at], (const char *)t.data + sizeof(float) * (size_t)r, sizeof(float));
-        if (g->label[at] >= GPTQ_CLASSES || (g->label[at] != GPTQ_FREE && !(g->target[at] >= 0 && g->target[at] <= 1e6f)))
+        if (g->label[at] >= MDQ_CLASSES || (g->label[at] != MDQ_FREE && !(g->target[at] >= 0 && g->target[at] <= 1e6f)))
             return mdq_fail(MDQ_E_DATA, "row %lld: label %d with target %g makes no sense", (long long)r, g->label[at],
                             (double)g->target[at]);
     }
     return MDQ_OK;
 }
 
-static enum mdq_err take_charts(struct gptq_geometry *g, struct mdq_record *rec, const struct mdq_tile_place *p, int64_t i, int64_t j)
+/* The shifts of the tile's sensitive and overlap points, in the order of the rows. */
+static enum mdq_err take_shifts(struct mdq_points *g, struct mdq_record *rec, const struct mdq_tile_place *p, int64_t j, int64_t *taken)
+{
+    struct mdq_array a;
+    if (!mdq_record_has(rec, "shift"))
+        return MDQ_OK;
+    MDQ_TRY(mdq_record_get_array(rec, "shift", &a));
+    if (a.dtype != MDQ_F32 || a.ndim != 2 || a.shape[1] != p->cols)
+        return mdq_fail(MDQ_E_DATA, "shift: want f32 [points, %lld]", (long long)p->cols);
+    int64_t n = 0;
+    for (int64_t r = 0; r < p->rows; r++) {
+        int64_t at = (p->row + r) * g->blocks + j;
+        if (g->label[at] != MDQ_SENSITIVE && g->label[at] != MDQ_OVERLAP)
+            continue;
+        if (n >= a.shape[0])
+            return mdq_fail(MDQ_E_DATA, "shift: %lld rows, fewer than the sensitive and overlap points", (long long)a.shape[0]);
+        memcpy(g->shift + *taken * g->first_most, (const char *)a.data + sizeof(float) * (size_t)(n * p->cols),
+               sizeof(float) * (size_t)p->cols);
+        g->shift_at[at] = (*taken)++;
+        n++;
+    }
+    if (n < a.shape[0])
+        return mdq_fail(MDQ_E_DATA, "shift: %lld rows for %lld sensitive and overlap points", (long long)a.shape[0], (long long)n);
+    return MDQ_OK;
+}
+
+static enum mdq_err take_charts(struct mdq_points *g, struct mdq_record *rec, const struct mdq_tile_place *p, int64_t i, int64_t j)
 {
     struct mdq_array chart, foot, normal;
     double scale;
@@ -168,7 +208,7 @@ static enum mdq_err take_charts(struct gptq_geometry *g, struct mdq_record *rec,
     return MDQ_OK;
 }
 
-static enum mdq_err take_neighbours(struct gptq_geometry *g, struct mdq_record *rec, const struct mdq_tile_place *p, int64_t i,
+static enum mdq_err take_neighbours(struct mdq_points *g, struct mdq_record *rec, const struct mdq_tile_place *p, int64_t i,
                                     int64_t j)
 {
     struct mdq_array nb, normal;
@@ -194,7 +234,7 @@ static enum mdq_err take_neighbours(struct gptq_geometry *g, struct mdq_record *
     return MDQ_OK;
 }
 
-static enum mdq_err read_variance(struct gptq_geometry *g, const struct mdq_record *rec)
+static enum mdq_err read_variance(struct mdq_points *g, const struct mdq_record *rec)
 {
     char *text;
     g->variance = 0.95;
@@ -209,18 +249,20 @@ static enum mdq_err read_variance(struct gptq_geometry *g, const struct mdq_reco
     return MDQ_OK;
 }
 
-enum mdq_err gptq_geometry_read(struct gptq_geometry *g, const struct mdq_layer_tiles *l)
+enum mdq_err mdq_points_read(struct mdq_points *g, const struct mdq_layer_tiles *l)
 {
     const struct mdq_layer_entry *e = &l->entry;
-    *g = (struct gptq_geometry){.rows = e->rows, .cols = e->cols, .blocks = e->tile_cols, .tile_rows = e->tile_rows,
+    *g = (struct mdq_points){.rows = e->rows, .cols = e->cols, .blocks = e->tile_cols, .tile_rows = e->tile_rows,
                                 .points = e->rows * e->tile_cols};
+    int64_t taken = 0;
+    g->first_most = mdq_tiling_first(g->cols, g->blocks, 1); /* the first part is the longest */
     MDQ_TRY(look(g, l));
     MDQ_TRY(reserve(g));
     for (int64_t j = 0; j <= g->blocks; j++)
         g->first[j] = mdq_tiling_first(g->cols, g->blocks, j);
     for (int64_t i = 0; i <= g->tile_rows; i++)
         g->tile_first[i] = mdq_tiling_first(g->rows, g->tile_rows, i);
-    for (int i = 0; i < l->n && g->basis == GPTQ_BASIS_CHART; i++) {
+    for (int i = 0; i < l->n && g->basis == MDQ_BASIS_CHART; i++) {
         struct mdq_id id = mdq_record_id(l->held[i]);
         if (strcmp(id.kind, "chart") != 0)
             continue;
@@ -237,11 +279,13 @@ enum mdq_err gptq_geometry_read(struct gptq_geometry *g, const struct mdq_layer_
         if (strcmp(id.kind, "tile") != 0 || !mdq_tile_place(e, id, &p))
             continue;
         enum mdq_err err = take_labels(g, rec, &p, id.col);
-        if (err == MDQ_OK && g->basis == GPTQ_BASIS_CHART)
+        if (err == MDQ_OK)
+            err = take_shifts(g, rec, &p, id.col, &taken);
+        if (err == MDQ_OK && g->basis == MDQ_BASIS_CHART)
             err = take_charts(g, rec, &p, id.row, id.col);
-        if (err == MDQ_OK && g->basis == GPTQ_BASIS_LLE)
+        if (err == MDQ_OK && g->basis == MDQ_BASIS_LLE)
             err = take_neighbours(g, rec, &p, id.row, id.col);
-        if (err == MDQ_OK && g->basis == GPTQ_BASIS_LLE)
+        if (err == MDQ_OK && g->basis == MDQ_BASIS_LLE)
             err = read_variance(g, rec);
         if (err != MDQ_OK)
             return mdq_fail_in(err, "%s: tile %lld, %lld", id.tensor, (long long)id.row, (long long)id.col);
@@ -251,7 +295,7 @@ enum mdq_err gptq_geometry_read(struct gptq_geometry *g, const struct mdq_layer_
             int64_t at = r * g->blocks + j;
             if (g->norm[at] > 0)
                 continue;
-            g->zero += g->basis != GPTQ_BASIS_NONE;
+            g->zero += g->basis != MDQ_BASIS_NONE;
             g->norm[at] = length_of(l->w + r * g->cols + g->first[j], g->first[j + 1] - g->first[j]);
         }
     return MDQ_OK;
@@ -272,7 +316,7 @@ static double held(int64_t D, const float *e, const double *u, int64_t rank, int
     return sum;
 }
 
-static bool all_on(const struct gptq_geometry *g, int64_t row0, int64_t rows, int64_t j, int64_t chart)
+static bool all_on(const struct mdq_points *g, int64_t row0, int64_t rows, int64_t j, int64_t chart)
 {
     for (int64_t r = 0; r < rows; r++)
         if (g->chart[(row0 + r) * g->blocks + j] != chart)
@@ -280,12 +324,11 @@ static bool all_on(const struct gptq_geometry *g, int64_t row0, int64_t rows, in
     return true;
 }
 
-/* off [rows] of the errors e [rows, D] of one tile, in units of the weights. */
-static enum mdq_err off_tangent(const struct gptq_geometry *g, const float *w, int64_t i, int64_t j, const float *e, double *off)
+enum mdq_err mdq_points_off(const struct mdq_points *g, const float *w, int64_t i, int64_t j, const float *e, double *off)
 {
     const int64_t row0 = g->tile_first[i], rows = g->tile_first[i + 1] - row0, D = g->first[j + 1] - g->first[j];
     enum mdq_err err = MDQ_OK;
-    if (g->basis == GPTQ_BASIS_CHART) {
+    if (g->basis == MDQ_BASIS_CHART) {
         float *some = mdq_alloc_aligned((size_t)(rows * D), sizeof *some, "errors of a chart");
         double *z = mdq_alloc((size_t)(rows * g->most_dim), sizeof *z, "feet"), *out = mdq_alloc((size_t)rows, sizeof *out, "distances");
         int64_t *of = mdq_alloc((size_t)rows, sizeof *of, "rows of a chart");
@@ -316,7 +359,7 @@ static enum mdq_err off_tangent(const struct gptq_geometry *g, const float *w, i
         free(of);
         return err;
     }
-    const int64_t k = g->basis == GPTQ_BASIS_LLE ? g->tile_k[i * g->blocks + j] : 0;
+    const int64_t k = g->basis == MDQ_BASIS_LLE ? g->tile_k[i * g->blocks + j] : 0;
     if (k == 0) {
         for (int64_t r = 0; r < rows; r++)
             off[r] = length_of(e + r * D, D);
@@ -342,57 +385,16 @@ static enum mdq_err off_tangent(const struct gptq_geometry *g, const float *w, i
     return err;
 }
 
-float gptq_md_of(const struct gptq_geometry *g, int64_t at, double off)
+float mdq_point_md(const struct mdq_points *g, int64_t at, double off)
 {
     return (float)(off == 0 ? 0 : g->norm[at] > 0 ? fmin(off / g->norm[at], 1e30) : 1e30);
 }
 
-/* e [D] = value - weight of columns [c0, c0 + D) of a row. */
-static void row_error(const struct quant_grid *q, const float *w, const uint8_t *codes, int64_t row, int64_t c0, int64_t D, float *e)
-{
-    for (int64_t c = c0; c < c0 + D;) {
-        const int64_t k = c / q->group, stop = (k + 1) * q->group < c0 + D ? (k + 1) * q->group : c0 + D;
-        const float scale = (float)q->scales[row * q->groups + k], zero = q->zeros[row * q->groups + k];
-        const float *from = w + row * q->cols;
-        const uint8_t *code = codes + row * q->cols;
-        for (; c < stop; c++)
-            e[c - c0] = scale * ((float)code[c] - zero) - from[c];
-    }
-}
-
-enum mdq_err gptq_distortion(const struct gptq_geometry *g, const float *w, const struct quant_grid *grid, const uint8_t *codes,
-                             float *md)
-{
-    bool starved = false;
-    const size_t rows_most = (size_t)g->tile_first[1], cols_most = (size_t)g->first[1]; /* the first part is the longest */
-#pragma omp parallel reduction(|| : starved)
-    {
-        float *e = mdq_alloc_aligned(rows_most * cols_most, sizeof *e, "errors of a tile");
-        double *off = mdq_alloc(rows_most, sizeof *off, "distances");
-        bool ready = e && off;
-        starved = !ready;
-#pragma omp for schedule(dynamic, 1)
-        for (int64_t t = 0; t < g->tile_rows * g->blocks; t++) {
-            const int64_t i = t / g->blocks, j = t % g->blocks, row0 = g->tile_first[i], rows = g->tile_first[i + 1] - row0;
-            const int64_t c0 = g->first[j], D = g->first[j + 1] - c0;
-            for (int64_t r = 0; ready && r < rows; r++)
-                row_error(grid, w, codes, row0 + r, c0, D, e + r * D);
-            bool done = ready && off_tangent(g, w, i, j, e, off) == MDQ_OK;
-            for (int64_t r = 0; done && r < rows; r++)
-                md[(row0 + r) * g->blocks + j] = gptq_md_of(g, (row0 + r) * g->blocks + j, off[r]);
-            starved = starved || !done;
-        }
-        free(e);
-        free(off);
-    }
-    return starved ? mdq_fail(MDQ_E_INTERNAL, "out of memory: manifold distortion") : MDQ_OK;
-}
-
-enum mdq_err gptq_tangent(const struct gptq_geometry *g, const float *w, int64_t row, int64_t block, double *u, int64_t *rank)
+enum mdq_err mdq_point_tangent(const struct mdq_points *g, const float *w, int64_t row, int64_t block, double *u, int64_t *rank)
 {
     const int64_t at = row * g->blocks + block, D = g->first[block + 1] - g->first[block];
     *rank = 0;
-    if (g->basis == GPTQ_BASIS_CHART) {
+    if (g->basis == MDQ_BASIS_CHART) {
         const struct mdq_chart *c = &g->charts[block * g->most_charts + g->chart[at]];
         int64_t found = 0;
         if (c->dim == 0)
@@ -407,7 +409,7 @@ enum mdq_err gptq_tangent(const struct gptq_geometry *g, const float *w, int64_t
     int64_t i = 0;
     while (g->tile_first[i + 1] <= row)
         i++;
-    const int64_t k = g->basis == GPTQ_BASIS_LLE ? g->tile_k[i * g->blocks + block] : 0, row0 = g->tile_first[i];
+    const int64_t k = g->basis == MDQ_BASIS_LLE ? g->tile_k[i * g->blocks + block] : 0, row0 = g->tile_first[i];
     if (k == 0)
         return MDQ_OK;
     const int64_t rows = g->tile_first[i + 1] - row0;
@@ -427,14 +429,14 @@ enum mdq_err gptq_tangent(const struct gptq_geometry *g, const float *w, int64_t
     return err;
 }
 
-enum mdq_err gptq_point_off(const struct gptq_geometry *g, const float *w, int64_t row, int64_t block, const float *e, double *off)
+enum mdq_err mdq_point_off(const struct mdq_points *g, const float *w, int64_t row, int64_t block, const float *e, double *off)
 {
     const int64_t at = row * g->blocks + block, D = g->first[block + 1] - g->first[block];
     int64_t rank;
-    if (g->basis == GPTQ_BASIS_CHART)
+    if (g->basis == MDQ_BASIS_CHART)
         return mdq_chart_off_tangent(&g->charts[block * g->most_charts + g->chart[at]], 1, g->foot + at * g->most_dim, e, D, off);
     double *u = mdq_alloc_aligned((size_t)(D * MDQ_CHART_MAX_DIM), sizeof *u, "tangent");
-    enum mdq_err err = u ? gptq_tangent(g, w, row, block, u, &rank) : MDQ_E_INTERNAL;
+    enum mdq_err err = u ? mdq_point_tangent(g, w, row, block, u, &rank) : MDQ_E_INTERNAL;
     if (err == MDQ_OK) {
         double all = length_of(e, D);
         *off = sqrt(fmax(all * all - held(D, e, u, rank, rank), 0));

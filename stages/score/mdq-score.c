@@ -257,6 +257,7 @@ static enum mdq_err work(struct state *s)
     MDQ_TRY(score_search_run(&s->search, &s->points, &s->texts, s->prober, &o->t));
     r.spikes = score_prober_spikes(s->prober, &r.n_spikes);
     MDQ_TRY(score_case_reasons(&s->points, o->fisher_share, o->privacy_share, r.spikes, r.n_spikes, &r.candidates));
+    MDQ_TRY(score_control(&s->points, &s->search, o->write, o->cli.seed));
     MDQ_TRY(score_labels_make(&s->labels, &s->search));
     MDQ_TRY(derive_header(s));
     const struct mdq_writer_options w = {.level = o->cli.level, .threads = o->cli.jobs};

@@ -26,6 +26,8 @@ static void keep(struct mdq_examples *e, int64_t first, int64_t n)
         e->to[i] = e->to[first + i];
         e->text[i] = e->text[first + i];
         e->bytes[i] = e->bytes[first + i];
+        e->begin[i] = e->begin[first + i];
+        e->end[i] = e->end[first + i];
         e->repeats[i] = e->repeats[first + i];
         e->line[i] = e->line[first + i];
     }

@@ -97,7 +97,7 @@ static void print_verdict(FILE *f, const struct score_search *s)
     fprintf(f, "  The sensitive set: the first %lld points of the rank%s", (long long)s->sensitive, s->capped ? ", as many as may be" : "");
     if (s->drift > 0)
         fprintf(f, "; the others drift by a distortion of %.4f (root mean square)", s->drift);
-    fprintf(f, ".\n  Together %.0f %% of the budget.\n", 100 * s->spent);
+    fprintf(f, ".\n  Together %.0f %% of the budget (upper end of the interval).\n", 100 * s->spent);
     if (s->enough)
         fprintf(f, "  What is moved reaches the thresholds (%g bits, %g of advantage).\n\n", t->sensitive_bits, t->sensitive_advantage);
     else

@@ -49,7 +49,7 @@ struct score_search {
     bool memorised;  /* members' losses and H_sens are beyond chance */
     bool enough;     /* what is moved reaches the thresholds */
     bool capped;     /* the set ended at its cap, not at the budget */
-    double spent;    /* share of the budget: rise of perplexity over the budget */
+    double spent;    /* share of the budget: upper end of the rise of perplexity over the budget */
     uint8_t *stays;  /* [points] what does not drift */
 };
 

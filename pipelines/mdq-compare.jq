@@ -60,3 +60,7 @@ def goals:
  requantized: (. as $l | [.[] | .format // empty] | reduce .[] as $f ([]; if index([$f]) then . else . + [$f] end) | map(. as $f | $l | format($f))),
  notes: map(select(.metric == "note") | .note)}
 | .aims = [aims] | .goals = [goals]
+| (.models.plain.attacks // {}) as $plain
+| .notes = .notes + [("given", "not_given") as $set | $plain[$set].best | select(. != null and .chance != null and .advantage <= .chance)
+    | "attacks on the plain model tell members \(if $set == "given" then "given to mdq-score" else "not given to it" end) no better than chance does: "
+        + "a relative change of that means nothing"]

@@ -105,6 +105,12 @@ json() { jq -e "$@" q/compare.json >/dev/null || { jq . q/compare.json; return 1
     ! grep -q 'Does it last' q/compare.txt
     awk 'length > 150' q/compare.txt | { ! grep .; }
 }
+@test "attacks on plain that are no better than chance are noted" {
+    sed -i 's/"chance":0.06/"chance":1/' bin/mdq-eval
+    quantize
+    json '[.notes[] | select(test("no better than chance"))] | length == 2'
+    grep -q '^Note: attacks on the plain model tell members not given to it no better' q/compare.txt
+}
 @test "another privacy preference: score, what follows, and what is measured of the selective model" {
     fresh
     told 7 LAMBDA=0.7

@@ -20,7 +20,7 @@ def difference($m; $a; $f): map(select(.model == $m and .against == $a and .form
     {perplexity_ratio: (one(.metric == "perplexity_ratio") | ci(1.96)), accuracy: one(.metric == "accuracy_difference"),
      attacks: by_set(.metric == "mia_difference"), exposure: one(.metric == "exposure_difference"),
      extraction: map(select(.metric == "extraction_difference") | said)};
-def format($f): map(select(.format == $f)) |
+def treated($f): map(select(.format == $f)) |
     {format: $f,
      plain: {perplexity: (map(select(.metric == "perplexity_ratio")) | first | {value: .reference_perplexity}),
              attacks: (map(select(.model == "plain")) | by_set(.metric == "mia"))},
@@ -57,7 +57,7 @@ def goals:
  differences: {plain_to_full: difference("plain"; "full"; null), selective_to_full: difference("selective"; "full"; null),
                selective_to_plain: difference("selective"; "plain"; null)},
  constraints: (map(select(.metric == "constraints")) | first | .value // {}),
- requantized: (. as $l | [.[] | .format // empty] | reduce .[] as $f ([]; if index([$f]) then . else . + [$f] end) | map(. as $f | $l | format($f))),
+ requantized: (. as $l | [.[] | .format // empty] | reduce .[] as $f ([]; if index([$f]) then . else . + [$f] end) | map(. as $f | $l | treated($f))),
  notes: map(select(.metric == "note") | .note)}
 | .aims = [aims] | .goals = [goals]
 | (.models.plain.attacks // {}) as $plain

@@ -10,6 +10,7 @@
 # other directions, the same directions forwards or backwards at random). Sample i is the i-th of samples + 1 equal parts of calib, of
 # which the last is what mdq-score measures perplexity on; parts=N takes only the first N. What is there in DIR is not made again.
 set -euo pipefail
+[ $# -gt 0 ] || { echo "needs arguments (a model and its records), see the head of bench/privacy.sh: skipped"; exit 0; }
 export LC_ALL=C OMP_WAIT_POLICY=passive
 cd "$(dirname "$0")/.."
 PATH=$PWD/bin:$PATH

@@ -6,7 +6,7 @@
 
 #include "mdq_log.h"
 
-enum { REFINEMENTS = 5, DRIFT_REFINEMENTS = 4 };
+enum { REFINEMENTS = 5, DRIFT_REFINEMENTS = 3 };
 /* Root mean square distortions that are tried, from the first on by doubling. */
 #define DRIFT_FIRST 0.01
 #define DRIFT_MOST 3

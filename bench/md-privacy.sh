@@ -5,6 +5,7 @@
 #   bench/md-privacy.sh out=DIR model=DIR stats=FILE given=FILE heldout=FILE matched=FILE valid=TEXT tiles="STREAM ..."
 #       [share=0.3] [jobs=1] [score="more arguments"]
 set -euo pipefail
+[ $# -gt 0 ] || { echo "needs arguments (a model and its records), see the head of bench/md-privacy.sh: skipped"; exit 0; }
 export LC_ALL=C OMP_WAIT_POLICY=passive
 cd "$(dirname "$0")/.."
 PATH=$PWD/bin:$PATH

@@ -4,6 +4,7 @@
 #
 #   bench/privacy-front.sh out=DIR (as bench/privacy.sh, which must have run there with the same arguments: its statistics are used)
 set -euo pipefail
+[ $# -gt 0 ] || { echo "needs arguments (a model and its records), see the head of bench/privacy-front.sh: skipped"; exit 0; }
 export LC_ALL=C
 cd "$(dirname "$0")"
 out='' samples=1

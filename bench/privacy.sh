@@ -3,17 +3,18 @@
 # mdq-score and on members not given, perplexity and accuracy, over several samples of the calibration text.
 #
 #   bench/privacy.sh out=DIR model=DIR given=FILE heldout=FILE matched=FILE nonmembers=FILE calib=TEXT eval=TEXT
-#       [tasks=FILE,...] [reference=DIR] [samples=5] [parts=samples] [tokens=65536] [ctx=N] [bits=4] [group=32] [export=gptq] [jobs=1]
+#       [tasks=FILE,...] [reference=DIR] [samples=5] [parts=samples] [tokens=65536] [ctx=N] [bits=4] [group=32] [export=gptq] [jobs=1] [probe_heldout=1]
 #       [variants=plain,selective,...] [score="more arguments of mdq-score"]
 #
 # Variants: plain; selective; set (no drift); drift (no sensitive set); set-points, set-direction, drift-signs (controls: other points,
 # other directions, the same directions forwards or backwards at random). Sample i is the i-th of samples + 1 equal parts of calib, of
 # which the last is what mdq-score measures perplexity on; parts=N takes only the first N. What is there in DIR is not made again.
 set -euo pipefail
+[ $# -gt 0 ] || { echo "needs arguments (a model and its records), see the head of bench/privacy.sh: skipped"; exit 0; }
 export LC_ALL=C OMP_WAIT_POLICY=passive
 cd "$(dirname "$0")/.."
 PATH=$PWD/bin:$PATH
-out='' model='' given='' heldout='' matched='' nonmembers='' calib='' eval='' tasks='' reference='' samples=5 parts='' tokens=65536 ctx='' bits=4
+out='' model='' given='' heldout='' matched='' nonmembers='' calib='' eval='' tasks='' reference='' samples=5 parts='' probe_heldout='' tokens=65536 ctx='' bits=4
 group=32 export=gptq jobs=1 variants=plain,selective score=''
 for a; do
     case $a in
@@ -43,12 +44,12 @@ part() { # I FILE: the I-th part of the calibration text, whole lines
     dd if="$calib" iflag=skip_bytes,count_bytes skip=$((($1 - 1) * size)) count="$size" status=none | sed '1d;$d' >"$2"
 }
 measure() { # MODEL: all metrics as JSON lines
-    mdq-eval ppl -j "$jobs" --model "$1" --text "$eval" "${window[@]}"
-    [ ${#key_tasks[@]} -eq 0 ] || mdq-eval choice -q -j "$jobs" --model "$1" "${key_tasks[@]}"
+    mdq-eval ppl -j "$jobs" --model "$1" --text "$eval" "${window[@]}" || return 1
+    [ ${#key_tasks[@]} -eq 0 ] || mdq-eval choice -q -j "$jobs" --model "$1" "${key_tasks[@]}" || return 1
     local of
     for of in given heldout; do
         mdq-eval mia -q -j "$jobs" --model "$1" --members "${!of}" --nonmembers "$nonmembers" ${reference:+--reference "$reference"} |
-            jq -c --arg of "$of" 'select(.metric == "mia") + {of: $of}'
+            jq -c --arg of "$of" 'select(.metric == "mia") + {of: $of}' || return 1
     done
 }
 size() { find "$1" -name '*.safetensors' -printf '%s\n' | awk '{ n += $1 } END { print n }'; }
@@ -65,7 +66,7 @@ label() { # I VARIANT
     *) echo "privacy.sh: $2: no such variant" >&2; exit 2 ;;
     esac
     # shellcheck disable=SC2086
-    mdq-score -q -j "$jobs" --model "$model" --stats "$out/stats-$1.mdq" --sensitive "$given" --matched "$matched" --heldout "$heldout" \
+    mdq-score -q -j "$jobs" --model "$model" --stats "$out/stats-$1.mdq" --sensitive "$given" --matched "$matched" ${probe_heldout:+--heldout "$heldout"} \
         --valid "$out/valid.txt" "${window[@]}" "${key_tasks[@]}" --probes "$out/probes" --report "$out/$2-$1.txt" $score "${more[@]}" \
         --thin -o "$out/labels-$2-$1.mdq.part" $(tiles)
     mv "$out/labels-$2-$1.mdq.part" "$out/labels-$2-$1.mdq"

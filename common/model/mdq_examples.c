@@ -227,6 +227,16 @@ enum mdq_err mdq_examples_read(struct mdq_examples *e, const struct mdq_tokenize
     return err;
 }
 
+void mdq_examples_unmark(struct mdq_examples *e)
+{
+    for (int64_t i = 0; i < e->n; i++) {
+        e->from[i] = 1;
+        e->to[i] = (int32_t)mdq_examples_length(e, i);
+        e->begin[i] = e->end[i] = -1;
+    }
+    e->marked = 0;
+}
+
 void mdq_examples_keep(struct mdq_examples *e, int64_t n)
 {
     while (e->n > n)

@@ -49,6 +49,8 @@ enum mdq_err mdq_examples_add_ids(struct mdq_examples *e, const int32_t *ids, in
  */
 enum mdq_err mdq_examples_read(struct mdq_examples *e, const struct mdq_tokenizer *t, const char *path, int64_t ctx, int32_t vocab);
 void mdq_examples_free(struct mdq_examples *e);
+/* The spans become the whole examples. */
+void mdq_examples_unmark(struct mdq_examples *e);
 /* Only the first n stay (all, where there are not more); the counts `longest`, `cut` and `marked` are still of what was read. */
 void mdq_examples_keep(struct mdq_examples *e, int64_t n);
 /* Tokens of example i. */

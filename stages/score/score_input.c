@@ -57,6 +57,8 @@ static enum mdq_err read_records(struct score_texts *t, const struct mdq_tokeniz
     MDQ_TRY(mdq_examples_read(r, k, f->matched, ctx, m->config.vocab));
     if (f->heldout)
         MDQ_TRY(mdq_examples_read(h, k, f->heldout, ctx, m->config.vocab));
+    for (int set = SCORE_SENSITIVE; set <= SCORE_HELDOUT && f->whole; set++)
+        mdq_examples_unmark(&t->examples[set]);
     const char *of = seen(gradients, "sensitive", &n);
     mdq_examples_hash(s, 0, s->n, hash);
     if (!of || n != s->n || strcmp(of, hash) != 0)

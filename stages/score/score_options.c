@@ -8,7 +8,7 @@
 #include "mdq_jansson.h"
 
 enum { KEY_MODEL = 0x2001, KEY_STATS, KEY_SENSITIVE, KEY_MATCHED, KEY_HELDOUT, KEY_VALID, KEY_VALID_SKIP, KEY_VALID_TOKENS, KEY_TASKS,
-       KEY_TASK_LIMIT, KEY_RECORDS, KEY_CTX, KEY_MEMO, KEY_PROBES, KEY_REPORT, KEY_LAMBDA, KEY_BUDGET, KEY_FUNCTIONAL_PPL,
+       KEY_TASK_LIMIT, KEY_RECORDS, KEY_WHOLE, KEY_CTX, KEY_MEMO, KEY_PROBES, KEY_REPORT, KEY_LAMBDA, KEY_BUDGET, KEY_FUNCTIONAL_PPL,
        KEY_FUNCTIONAL_ACCURACY, KEY_FUNCTIONAL_CAP, KEY_SENSITIVE_CAP, KEY_BITS, KEY_ADVANTAGE, KEY_MD_FUNCTIONAL, KEY_MD_SENSITIVE,
        KEY_WEIGHTS, KEY_OUTLIER, KEY_FISHER, KEY_PRIVACY, KEY_SUPER, KEY_DRIFT, KEY_DRIFT_CAP, KEY_WRITE, KEY_CONTROLS, KEY_RESAMPLES, KEY_MEMORY };
 
@@ -24,6 +24,7 @@ const struct argp_option score_option_table[] = {
     {"tasks", KEY_TASKS, "FILE", 0, "key tasks: multiple choice or minimal pairs (may be repeated)", 1},
     {"task-limit", KEY_TASK_LIMIT, "N", 0, "the first N items of each task file (default 500, 0: all)", 1},
     {"records", KEY_RECORDS, "N", 0, "probe with the first N records of each kind (default 0: all)", 1},
+    {"whole", KEY_WHOLE, 0, 0, "look at whole records even where a span is marked (as mdq-calib did)", 1},
     {"ctx", KEY_CTX, "N", 0, "tokens per window (default: the smaller of 2048 and the model's context)", 1},
     {"memo", KEY_MEMO, "FILE", 0, "keep content hashes of the model's files in FILE", 1},
     {"probes", KEY_PROBES, "DIR", 0, "keep what probes measured in DIR, and take it from there", 2},
@@ -32,7 +33,7 @@ const struct argp_option score_option_table[] = {
     {"lambda", KEY_LAMBDA, "L", 0, "privacy preference, above 0 and below 1 (default 0.5)", 3},
     {"budget", KEY_BUDGET, "PERCENT", 0, "rise of perplexity that forgetting may cost at lambda 0.5; x lambda / (1 - lambda) (default 1)", 3},
     {"drift-share", KEY_DRIFT, "PERCENT", 0, "how much of the budget is left to the drift of all other points (default 50, 0: they stay)", 3},
-    {"drift-cap", KEY_DRIFT_CAP, "MD", 0, "distortion beyond which no point drifts (default 0.4)", 3},
+    {"drift-cap", KEY_DRIFT_CAP, "MD", 0, "distortion beyond which no point drifts (default 1)", 3},
     {"functional-ppl", KEY_FUNCTIONAL_PPL, "X", 0, "a functional block raises perplexity by X or more (default 0.3)", 3},
     {"functional-accuracy", KEY_FUNCTIONAL_ACCURACY, "POINTS", 0, "and lowers the accuracy of the tasks by so many points (default 4)", 3},
     {"functional-cap", KEY_FUNCTIONAL_CAP, "PERCENT", 0, "most points in the functional set (default 5)", 3},
@@ -57,7 +58,7 @@ void score_options_default(struct opts *o)
     *o = (struct opts){
         .files = {.valid_tokens = 32768, .task_limit = 500},
         .t = {.functional_ppl = 0.3, .functional_accuracy = 0.04, .functional_cap = 0.05, .sensitive_cap = 0.01, .sensitive_bits = 8,
-              .sensitive_advantage = 0.2, .budget = 0.01, .drift_share = 0.5, .drift_cap = 0.4, .lambda = 0.5, .md_functional = 0.4, .md_sensitive = 0.6,
+              .sensitive_advantage = 0.2, .budget = 0.01, .drift_share = 0.5, .drift_cap = 1, .lambda = 0.5, .md_functional = 0.4, .md_sensitive = 0.6,
               .weight_functional = 0.5, .weight_sensitive = 0.5, .controls = 1, .resamples = 1000},
         .deviations = 6, .fisher_share = 0.0005, .privacy_share = 0.01, .spike = 100,
     };
@@ -117,6 +118,7 @@ error_t score_parse(int key, char *arg, struct argp_state *state)
     case KEY_VALID_TOKENS: f->valid_tokens = mdq_arg_int(state, "--valid-tokens", arg, 2, 1LL << 40); break;
     case KEY_TASK_LIMIT: f->task_limit = mdq_arg_int(state, "--task-limit", arg, 0, 1LL << 40); break;
     case KEY_RECORDS: f->records = mdq_arg_int(state, "--records", arg, 0, 1LL << 40); break;
+    case KEY_WHOLE: f->whole = true; break;
     case KEY_CTX: f->ctx = (int)mdq_arg_int(state, "--ctx", arg, 2, 1 << 20); break;
     case KEY_MEMO: o->memo = arg; break;
     case KEY_PROBES: o->probes = arg; break;

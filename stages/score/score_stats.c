@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct score_stats {
     struct mdq_hessians *hessians;
@@ -28,6 +29,9 @@ static enum mdq_err take(struct score_stats *s, const char *path, const struct m
         err = mdq_fail(MDQ_E_DATA, "%s: holds neither Hessians nor gradients: --stats wants what mdq-calib writes", path);
     else if ((hessian && s->hessians) || (gradient && s->gradients))
         err = mdq_fail(MDQ_E_DATA, "%s: %s came from another stream already", path, hessian && s->hessians ? "Hessians" : "gradients");
+    struct stat st;
+    if (err == MDQ_OK && hessian && gradient && (strcmp(path, "-") == 0 || stat(path, &st) != 0 || !S_ISREG(st.st_mode)))
+        err = mdq_fail(MDQ_E_USAGE, "--stats %s: holds Hessians and gradients and is read twice: it has to be a file", path);
     if (err == MDQ_OK && hessian && gradient)
         err = mdq_reader_open(&again, &one, 1, &(struct mdq_reader_options){.threads = 1});
     if (err == MDQ_OK && gradient) {

@@ -46,10 +46,10 @@ struct score_search {
     int64_t functional, sensitive; /* how many points from the top of each rank */
     double drift, drift_step;      /* the drift's root mean square distortion (0: none) and the step that makes it */
     int64_t functional_whole, sensitive_whole, drift_whole; /* the probes of the whole sets, of the sensitive one with drift; -1: none */
-    bool memorised;  /* members' losses and H_sens are beyond chance */
+    bool prefers;    /* before anything is moved the loss attack's AUC is above 1/2, beyond chance */
+    bool memorised;  /* that, and H_sens of what is moved is above 0, beyond chance */
     bool enough;     /* what is moved reaches the thresholds */
     bool capped;     /* the set ended at its cap, not at the budget */
-    double spent;    /* share of the budget: rise of perplexity over the budget */
     uint8_t *stays;  /* [points] what does not drift */
 };
 

@@ -151,7 +151,12 @@ static enum mdq_err next(struct score_stats *s, struct mdq_record **rec)
 enum mdq_err score_stats_layer(struct score_stats *s, const struct mdq_layer_entry *e, const struct mdq_hessian **h,
                                const struct score_gradient **g)
 {
+    const struct mdq_header *head = mdq_reader_header(s->gradients);
+    const int at = mdq_header_find_layer(head, e->tensor);
     bool fresh;
+    if (at >= 0 && mdq_header_layer(head, at)->tile_cols != e->tile_cols)
+        return mdq_fail(MDQ_E_DATA, "%s: gradients of %s: of %lld column blocks, but the tiles have %lld: mdq-calib cuts as mdq-tile "
+                        "does by default", s->path, e->tensor, (long long)mdq_header_layer(head, at)->tile_cols, (long long)e->tile_cols);
     MDQ_TRY(mdq_hessians_find(s->hessians, e, h, &fresh));
     MDQ_TRY(reserve(s, e));
     int64_t done = 0;

@@ -228,7 +228,7 @@ static void labels_follow_the_sets(void **state)
     for (int64_t i = 0; i < c.points; i++) {
         const bool f = i == 6 || i == 9 || i == 14, p = i == 14 || i == 1 || i == 20 || i == 2;
         assert_int_equal(l.label[i], f && p ? MDQ_OVERLAP : f ? MDQ_FUNCTIONAL : p ? MDQ_SENSITIVE : MDQ_FREE);
-        const double func = 0.25 * ratio(0.6 / 0.3 * c.p[i].functional / mean_func) + 0.75 * ratio(0.02 / 0.04 * c.p[i].functional / mean_func);
+        const double share = c.p[i].functional / mean_func, func = 0.25 * ratio(0.6 / 0.3 * share) + 0.75 * ratio(0.02 / 0.04 * share);
         const double priv = 0.75 * ratio(12.0 / 8 * c.p[i].gain / mean_priv);
         assert_true(fabs(l.func[i] - func) < 1e-6 && fabs(l.priv[i] - priv) < 1e-6);
         const double both = 0.4 + 0.2 / (1 + (func + 1e-3) / (priv + 1e-3)); /* lambda 1/2 */

@@ -149,7 +149,8 @@ static void plain_point(const struct layer *l, int row, int j, double md, struct
                 v[i] -= au[i][b] * solved[b * rank + o] * uac[o];
     for (int i = 0; i < D; i++)
         size += v[i] * v[i];
-    *p = (struct plain){.reach = sqrt(size) / norm, .functional = fabs((double)l->dot[row * BLOCKS + j]) + 0.5 * l->output[row] * quadratic};
+    *p = (struct plain){.reach = sqrt(size) / norm};
+    p->functional = fabs((double)l->dot[row * BLOCKS + j]) + 0.5 * l->output[row] * quadratic;
     for (int i = 0; i < D; i++) {
         p->d[i] = md * norm * v[i] / sqrt(size);
         p->gain += p->d[i] * l->contrast[row * COLS + first + i];

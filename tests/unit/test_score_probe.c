@@ -384,7 +384,8 @@ static void the_folder_answers_to_the_bit(void **state)
     assert_int_equal(files_in(dir, file, sizeof file), QUESTIONS);
     /* damage: cut off; other counts; no number; an answer of another model; no JSON at all */
     static const char *const harm[] = {"truncate -s 40 '%s'", "sed -i 's/\\[/[1.5,/' '%s'", "sed -i 's/\\[[^,]*,/[null,/' '%s'",
-                                       "sed -i 's/\"model\":\"./\"model\":\"x/' '%s'", "echo damaged >'%s'", "sed -i 's/\\[[^,]*,/[1e999,/' '%s'"};
+                                       "sed -i 's/\"model\":\"./\"model\":\"x/' '%s'", "echo damaged >'%s'",
+                                       "sed -i 's/\\[[^,]*,/[1e999,/' '%s'"};
     for (int h = 0; h < 6; h++) {
         assert_int_equal(files_in(dir, file, sizeof file), QUESTIONS);
         snprintf(command, sizeof command, harm[h], file);

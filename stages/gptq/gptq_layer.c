@@ -47,7 +47,8 @@ static enum mdq_err add_shifts(struct gptq_layer *l, struct mdq_record *rec, con
     for (int64_t r = 0; r < p->rows; r++)
         n += labels[r] == MDQ_SENSITIVE || labels[r] == MDQ_OVERLAP;
     if (shift.ndim != 2 || shift.shape[0] != n || shift.shape[1] != p->cols)
-        return mdq_fail(MDQ_E_DATA, "shift: want [%lld, %lld], a row for each sensitive or overlap point", (long long)n, (long long)p->cols);
+        return mdq_fail(MDQ_E_DATA, "shift: want [%lld, %lld], a row for each sensitive or overlap point", (long long)n,
+                        (long long)p->cols);
     MDQ_TRY(mdq_record_copy_f32(rec, "shift", n * p->cols, d));
     for (int64_t r = 0; r < p->rows; r++)
         if (labels[r] == MDQ_SENSITIVE || labels[r] == MDQ_OVERLAP) {

@@ -3,7 +3,7 @@
  * the geometry of mdq-lle and mdq-vae where it is there) and the statistics of mdq-calib, ranks all points, and probes the model
  * itself with points moved. Adds reasons, ranks, scores, label, md_target and shift to every tile; writes a record for every probe.
  *
- * One pass over the streams, layer by layer. Memory: a layer with its Hessian and gradients, 25 bytes a point, the texts' activations
+ * One pass over the streams, layer by layer. Memory: a layer with its Hessian and gradients, 110 bytes a point, the texts' activations
  * that are kept for probes (--memory), all blocks when they fit into the same, and a float for every weight for the protective shifts
  * (a temporary file above 1 GiB). With --thin inputs are read once; otherwise they are read a second time and have to be files.
  */

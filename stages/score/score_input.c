@@ -80,8 +80,8 @@ static enum mdq_err read_records(struct score_texts *t, const struct mdq_tokeniz
             return MDQ_E_INTERNAL;
         if (common > 0)
             return mdq_fail(MDQ_E_DATA, "%s: line %lld and %s: line %lld are the same text (%lld such pair%s): a record cannot be in "
-                            "two sets", pairs[i].a, (long long)pairs[i].x->line[x], pairs[i].b, (long long)pairs[i].y->line[y], (long long)common,
-                            common == 1 ? "" : "s");
+                            "two sets", pairs[i].a, (long long)pairs[i].x->line[x], pairs[i].b, (long long)pairs[i].y->line[y],
+                            (long long)common, common == 1 ? "" : "s");
     }
     keep(r, n, r->n - n);
     for (int set = SCORE_SENSITIVE; set <= SCORE_HELDOUT; set++) {

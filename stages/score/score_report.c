@@ -126,8 +126,8 @@ static void print_sensitive(FILE *f, const struct score_search *s)
         else
             snprintf(points, sizeof points, "%lld", (long long)p->points);
         fprintf(f, "  %-18s  %-22s  %-22s  %-20s  %-20s", p->control ? p->control : points,
-                with_interval(&p->effect.v[SCORE_DPPL_SHARE], 100, 2), with_interval(&p->effect.v[SCORE_HSENS], 1, 2), with_interval(&p->effect.v[SCORE_AUC], 1, 3),
-                with_interval(&p->effect.v[SCORE_DADVANTAGE], 1, 3));
+                with_interval(&p->effect.v[SCORE_DPPL_SHARE], 100, 2), with_interval(&p->effect.v[SCORE_HSENS], 1, 2),
+                with_interval(&p->effect.v[SCORE_AUC], 1, 3), with_interval(&p->effect.v[SCORE_DADVANTAGE], 1, 3));
         if (heldout)
             fprintf(f, "  %.2f, %.3f, %.3f", p->effect.v[SCORE_HSENS_HELDOUT].value, p->effect.v[SCORE_AUC_HELDOUT].value,
                     p->effect.v[SCORE_DADVANTAGE_HELDOUT].value);

@@ -22,7 +22,8 @@ static struct mdq_record *record(const char *kind, int64_t col)
 
 static void put(struct mdq_record *r, const char *key, enum mdq_dtype t, int ndim, int64_t a, int64_t b, const void *data)
 {
-    const struct mdq_array v = {.dtype = t, .ndim = ndim, .shape = {a, b}, .data = data, .bytes = mdq_dtype_bytes(t, a * (ndim > 1 ? b : 1))};
+    const struct mdq_array v = {.dtype = t, .ndim = ndim, .shape = {a, b}, .data = data,
+                                .bytes = mdq_dtype_bytes(t, a * (ndim > 1 ? b : 1))};
     OK(mdq_record_set_array(r, key, &v));
 }
 
@@ -102,7 +103,8 @@ static void drift_and_shift_move_the_target_and_nothing_else(void **state)
 }
 
 /* What is put into the tile, and what the message says beside the tile's place. */
-static void refused(const uint8_t *label, int64_t label_rows, const char *key, enum mdq_dtype t, int ndim, int64_t a, int64_t b, const char *why)
+static void refused(const uint8_t *label, int64_t label_rows, const char *key, enum mdq_dtype t, int ndim, int64_t a, int64_t b,
+                    const char *why)
 {
     static const double zeros[64];
     struct gptq_layer l;

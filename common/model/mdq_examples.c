@@ -25,6 +25,7 @@ static enum mdq_err grow(struct mdq_examples *e)
         size_t size;
     } all[] = {{(void **)&e->first, sizeof *e->first}, {(void **)&e->from, sizeof *e->from}, {(void **)&e->to, sizeof *e->to},
                {(void **)&e->text, sizeof *e->text},   {(void **)&e->bytes, sizeof *e->bytes},
+               {(void **)&e->begin, sizeof *e->begin}, {(void **)&e->end, sizeof *e->end},
                {(void **)&e->repeats, sizeof *e->repeats}, {(void **)&e->line, sizeof *e->line}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         void *p = mdq_realloc(*all[i].p, (size_t)capacity, all[i].size, "examples");
@@ -90,7 +91,7 @@ static enum mdq_err finish(struct mdq_examples *e, const char *text, size_t byte
     e->bytes[e->n] = bytes;
     e->from[e->n] = from;
     e->to[e->n] = to;
-    e->repeats[e->n] = -1;
+    e->begin[e->n] = e->end[e->n] = e->repeats[e->n] = -1;
     e->line[e->n] = 0;
     e->longest = n > e->longest ? n : e->longest;
     const int64_t end = e->first[e->n] + n;
@@ -113,10 +114,13 @@ enum mdq_err mdq_examples_add(struct mdq_examples *e, const struct mdq_tokenizer
     if (n < 2)
         return mdq_fail(MDQ_E_DATA, "%" PRId64 " token%s: nothing to predict", n, n == 1 ? "" : "s");
     int32_t from = 1, to = (int32_t)n;
+    int64_t b0 = -1, b1 = -1;
     if (start >= 0) {
-        int64_t b0 = byte_of(text, bytes, start), b1 = byte_of(text, bytes, end);
+        b0 = byte_of(text, bytes, start);
+        b1 = byte_of(text, bytes, end);
         if (end <= start || b0 < 0 || b1 < 0)
-            return mdq_fail(MDQ_E_DATA, "span [%" PRId64 ", %" PRId64 "]: empty or outside of the text (in characters, the end excluded)",
+            return mdq_fail(MDQ_E_DATA,
+                            "span [%" PRId64 ", %" PRId64 "]: empty or outside of the text (it counts characters, the end excluded)",
                             start, end);
         MDQ_TRY(find_span(t, ids, n, bytes, b0, b1, &from, &to));
     }
@@ -127,6 +131,8 @@ enum mdq_err mdq_examples_add(struct mdq_examples *e, const struct mdq_tokenizer
         n = ctx;
     }
     MDQ_TRY(finish(e, text, bytes, n, from, to < n ? to : (int32_t)n));
+    e->begin[e->n - 1] = b0;
+    e->end[e->n - 1] = b1;
     e->marked += start >= 0;
     return MDQ_OK;
 }
@@ -221,6 +227,16 @@ enum mdq_err mdq_examples_read(struct mdq_examples *e, const struct mdq_tokenize
     return err;
 }
 
+void mdq_examples_unmark(struct mdq_examples *e)
+{
+    for (int64_t i = 0; i < e->n; i++) {
+        e->from[i] = 1;
+        e->to[i] = (int32_t)mdq_examples_length(e, i);
+        e->begin[i] = e->end[i] = -1;
+    }
+    e->marked = 0;
+}
+
 void mdq_examples_keep(struct mdq_examples *e, int64_t n)
 {
     while (e->n > n)
@@ -238,6 +254,8 @@ void mdq_examples_free(struct mdq_examples *e)
     free(e->to);
     free(e->text);
     free(e->bytes);
+    free(e->begin);
+    free(e->end);
     free(e->repeats);
     free(e->line);
     *e = (struct mdq_examples){0};

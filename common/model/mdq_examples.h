@@ -26,6 +26,7 @@ struct mdq_examples {
     int64_t longest;     /* tokens of the longest */
     int64_t cut;         /* how many had more than ctx tokens and were cut there */
     int64_t marked;      /* how many had a span */
+    int64_t *begin, *end; /* [n] the span as bytes of the text, the end excluded; -1: none is marked */
     int64_t *repeats;    /* [n] how often the record was trained on, where the file says so ("repeats"); -1: it does not */
 };
 
@@ -43,11 +44,13 @@ enum mdq_err mdq_examples_add(struct mdq_examples *e, const struct mdq_tokenizer
 enum mdq_err mdq_examples_add_ids(struct mdq_examples *e, const int32_t *ids, int64_t n, int32_t from, int32_t to);
 /*
  * All records of a file ("-": standard input): lines of JSON {"text": ..., "span": [start, end], "repeats": k} (span and repeats
- * optional, other members ignored) or plain lines; empty lines are passed over. A warning says how many were cut at ctx. MDQ_E_DATA names file and line; no record at
- * all is MDQ_E_DATA too. Released with mdq_examples_free, on failure too.
+ * optional, other members ignored) or plain lines; empty lines are passed over. A warning says how many were cut at ctx. MDQ_E_DATA
+ * names file and line; no record at all is MDQ_E_DATA too. Released with mdq_examples_free, on failure too.
  */
 enum mdq_err mdq_examples_read(struct mdq_examples *e, const struct mdq_tokenizer *t, const char *path, int64_t ctx, int32_t vocab);
 void mdq_examples_free(struct mdq_examples *e);
+/* The spans become the whole examples. */
+void mdq_examples_unmark(struct mdq_examples *e);
 /* Only the first n stay (all, where there are not more); the counts `longest`, `cut` and `marked` are still of what was read. */
 void mdq_examples_keep(struct mdq_examples *e, int64_t n);
 /* Tokens of example i. */

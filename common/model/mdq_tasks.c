@@ -186,8 +186,8 @@ enum mdq_err mdq_tasks_read(struct mdq_tasks *t, const struct mdq_tokenizer *tok
         err = out > 0 ? mdq_fail(MDQ_E_DATA, "%s: no task fits into the context of %" PRId64 " tokens", name, ctx)
                       : mdq_fail(MDQ_E_DATA, "%s: holds no task", name);
     if (!err && out > 0)
-        mdq_log(MDQ_LOG_WARNING, "%s: %" PRId64 " of %" PRId64 " items have a choice or sentence that is longer than the context of %" PRId64
-                " tokens and are left out: accuracy is that of the others", name, out, items, ctx);
+        mdq_log(MDQ_LOG_WARNING, "%s: %" PRId64 " of %" PRId64 " items have a choice or sentence that is longer than the context of %"
+                PRId64 " tokens and are left out: accuracy is that of the others", name, out, items, ctx);
     if (!err && t->cut > cut)
         mdq_log(MDQ_LOG_WARNING, "%s: %" PRId64 " choices are with their query longer than the context of %" PRId64
                 " tokens: they are judged without the query's beginning", name, t->cut - cut, ctx);
@@ -201,6 +201,12 @@ void mdq_tasks_free(struct mdq_tasks *t)
     *t = (struct mdq_tasks){0};
 }
 
+/* The same tokens in another row of a batch may differ in their last bits. */
+static double tolerance(double loss)
+{
+    return 1e-6 * fmax(1, fabs(loss));
+}
+
 void mdq_tasks_judge(const struct mdq_tasks *t, const double *nll, double *correct)
 {
     for (int64_t i = 0; i < t->n; i++) {
@@ -209,8 +215,9 @@ void mdq_tasks_judge(const struct mdq_tasks *t, const double *nll, double *corre
         int as_good = 0, better = 0;
         for (int32_t k = 0; k < item->choices; k++) {
             double loss = mdq_example_sum(&t->examples, item->first + k, true, nll);
-            better += loss < right;
-            as_good += loss == right;
+            const bool same = fabs(loss - right) <= tolerance(right);
+            better += loss < right && !same;
+            as_good += same;
         }
         correct[i] = better > 0 || as_good == 0 ? 0 : 1.0 / as_good;
     }

@@ -48,7 +48,8 @@ void mdq_tasks_free(struct mdq_tasks *t);
 
 /*
  * correct[i] for every item, from the losses of `examples` (mdq_example_losses, with or without spans): 1 where the right choice is
- * the likeliest, 1/k where it shares that with k - 1 others (what guessing among them gets right), 0 otherwise.
+ * the likeliest, 1/k where it shares that with k - 1 others (what guessing among them gets right), 0 otherwise. Sums within 1e-6 of each
+ * other, relative, count as the same.
  */
 void mdq_tasks_judge(const struct mdq_tasks *t, const double *nll, double *correct);
 /* The mean of what mdq_tasks_judge finds; NaN with no item. */

@@ -73,8 +73,8 @@ static void bind_phrases(struct story *s)
         word(s, phrases[i].letter, phrases[i].phrase);
 }
 
-/* Some of what the hero {A} wears, keeps and comes from: told now, called back by interlude(). */
-static void belongings(struct story *s)
+/* Some of what the hero {A} wears, keeps and comes from. */
+static void bind_belongings(struct story *s)
 {
     int colour = pick(s, COUNT(colours)), garment = pick(s, COUNT(garments)), pet = pick(s, COUNT(companions));
     s->garment = (struct thing){&garments[garment], colours[colour], ""};
@@ -83,6 +83,12 @@ static void belongings(struct story *s)
     word(s, 'L', pets[pick(s, COUNT(pets))]);
     s->vars['N'] = (struct variable){.type = NUMBER, .number = 2 + pick(s, 7)};
     word(s, 'R', relatives[pick(s, COUNT(relatives))]);
+}
+
+/* Told now, called back by interlude(). */
+static void belongings(struct story *s)
+{
+    bind_belongings(s);
     if (chance(s, 40)) {
         s->told |= 1 << GARMENT;
         tell(s, s->garment.noun->plural ? "[{A.he} always *wear|That day {A.he} *wear|Everyone *know {A.him} by "

@@ -17,7 +17,7 @@ struct opts {
     const char *model, *text, *memo, *acts_in, *acts_out, *quantized, *sensitive, *matched;
     int64_t tokens, gradient_tokens; /* gradient_tokens 0: not given */
     int ctx, block; /* block -1: all */
-    bool no_stats, gradients, no_hessian;
+    bool no_stats, gradients, no_hessian, whole;
 };
 
 struct state {

@@ -36,6 +36,8 @@ static enum mdq_err read_records(const struct state *s, const struct mdq_tokeniz
                                  struct mdq_examples *e)
 {
     MDQ_TRY(mdq_examples_read(e, t, path, s->ctx, s->model->config.vocab));
+    if (s->o->whole)
+        mdq_examples_unmark(e);
     if (e->n < FEW_RECORDS)
         mdq_log(MDQ_LOG_WARNING, "%s: only %" PRId64 " %s record%s: the contrast is then that of single texts, and what it "
                 "finds will not carry over to others", path, e->n, what, e->n == 1 ? "" : "s");

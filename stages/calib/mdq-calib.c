@@ -26,7 +26,8 @@
 #include "mdq_log.h"
 
 enum { KEY_MODEL = 0x2001, KEY_TEXT, KEY_TOKENS, KEY_CTX, KEY_MEMO, KEY_BLOCK, KEY_ACTS_IN, KEY_ACTS_OUT,
-       KEY_QUANTIZED, KEY_NO_STATS, KEY_GRADIENTS, KEY_NO_HESSIAN, KEY_SENSITIVE, KEY_MATCHED, KEY_GRADIENT_TOKENS };
+       KEY_QUANTIZED, KEY_NO_STATS, KEY_GRADIENTS, KEY_NO_HESSIAN, KEY_SENSITIVE, KEY_MATCHED, KEY_GRADIENT_TOKENS,
+       KEY_WHOLE };
 
 static const struct argp_option options[] = {
     {"model", KEY_MODEL, "DIR", 0, "the model folder", 1},
@@ -46,6 +47,7 @@ static const struct argp_option options[] = {
     {"matched", KEY_MATCHED, "FILE", 0, "records of the same kind that the model has not seen", 3},
     {"gradient-tokens", KEY_GRADIENT_TOKENS, "N", 0,
      "functional gradients from the first N tokens of the text (default 65536)", 3},
+    {"whole", KEY_WHOLE, 0, 0, "look at whole records even where a span is marked", 3},
     {"no-hessian", KEY_NO_HESSIAN, 0, 0, "gradients only", 3},
     {0},
 };
@@ -65,6 +67,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_QUANTIZED: o->quantized = arg; o->no_stats = true; return 0;
     case KEY_NO_STATS: o->no_stats = true; return 0;
     case KEY_GRADIENTS: o->gradients = true; return 0;
+    case KEY_WHOLE: o->whole = true; return 0;
     case KEY_NO_HESSIAN: o->no_hessian = true; return 0;
     case KEY_SENSITIVE: o->sensitive = arg; return 0;
     case KEY_MATCHED: o->matched = arg; return 0;
@@ -85,8 +88,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             argp_error(state, "nothing to do: --no-stats or --quantized without --acts-out");
         if (o->no_stats && o->cli.output)
             argp_error(state, "-o is for statistics, and none are made");
-        if (!o->gradients && (o->sensitive || o->matched || o->gradient_tokens || o->no_hessian))
-            argp_error(state, "--sensitive, --matched, --gradient-tokens and --no-hessian go with --gradients");
+        if (!o->gradients && (o->sensitive || o->matched || o->gradient_tokens || o->no_hessian || o->whole))
+            argp_error(state, "--sensitive, --matched, --gradient-tokens, --whole and --no-hessian go with --gradients");
         if (o->gradients && (o->block >= 0 || o->acts_in))
             argp_error(state, "--gradients takes the whole model in one call, not --block: its backward pass begins at the last block");
         if (o->gradients && (!o->sensitive || !o->matched))

@@ -82,8 +82,9 @@ static enum mdq_err print_difference(const struct eval_opts *o, const struct ans
     double *difference = mdq_alloc((size_t)n, sizeof *difference, "differences");
     if (!difference)
         return MDQ_E_INTERNAL;
+    double sum = 0; /* of whole numbers mostly: no rounding where a running mean has some */
     for (int64_t i = 0; i < n; i++)
-        difference[i] = a->correct[i] - b->correct[i];
+        sum += difference[i] = a->correct[i] - b->correct[i];
     struct mdq_mean mean = mdq_mean_of(difference, n);
     struct mdq_interval ci;
     enum mdq_err err = mdq_bootstrap_mean(difference, n, o->resamples, o->cli.seed, "items", &ci);
@@ -92,7 +93,7 @@ static enum mdq_err print_difference(const struct eval_opts *o, const struct ans
     struct eval_line l;
     eval_line_begin(&l);
     eval_line_text(&l, "metric", "accuracy_difference");
-    eval_line_number(&l, "value", mean.mean);
+    eval_line_number(&l, "value", sum / (double)n);
     eval_line_number(&l, "stderr", mean.se);
     eval_line_interval(&l, "ci95", ci);
     eval_line_int(&l, "n", n);

@@ -351,8 +351,8 @@ static void warn_of_few(int64_t m, int64_t n)
     if (m < 2 || n < 2)
         mdq_log(MDQ_LOG_WARNING, "%" PRId64 " members, %" PRId64 " non-members: too few for an interval", m, n);
     else if (m < 100 || n < 100) /* the standard error of an AUC of 1/2 (Mann and Whitney) */
-        mdq_log(MDQ_LOG_WARNING, "%" PRId64 " members, %" PRId64 " non-members: an AUC is known to about +-%.2f only; 100 of each are needed "
-                "to see a difference of 0.1", m, n, 2 * sqrt((double)(m + n + 1) / (12.0 * (double)m * (double)n)));
+        mdq_log(MDQ_LOG_WARNING, "%" PRId64 " members, %" PRId64 " non-members: an AUC is known to about +-%.2f only; 100 of each are "
+                "needed to see a difference of 0.1", m, n, 2 * sqrt((double)(m + n + 1) / (12.0 * (double)m * (double)n)));
     if (n <= 1000)
         mdq_log(MDQ_LOG_NOTE, "%" PRId64 " non-members: true positives at %s %% false ones are those at no false positive at all", n,
                 n <= 100 ? "1 % and 0.1" : "0.1");

@@ -157,7 +157,8 @@ static enum mdq_err kld(const struct eval_opts *o, struct mdq_output *out)
     return on_windows(o, out, run_kld);
 }
 
-enum { OF_TEXT = BIT(MODEL) | BIT(TEXT) | BIT(CTX) | BIT(MAX_TOKENS), OF_ALL = BIT(MODEL) | BIT(AGAINST) | BIT(CTX) | BIT(LIMIT) | BIT(RESAMPLES),
+enum { OF_TEXT = BIT(MODEL) | BIT(TEXT) | BIT(CTX) | BIT(MAX_TOKENS),
+       OF_ALL = BIT(MODEL) | BIT(AGAINST) | BIT(CTX) | BIT(LIMIT) | BIT(RESAMPLES),
        OF_RECORDS = OF_ALL | BIT(MEMBERS) | BIT(NONMEMBERS) | BIT(SCORES) };
 
 static const struct metric {

@@ -306,11 +306,15 @@ static enum mdq_err work(struct state *s)
 {
     const struct opts *o = s->o;
     struct score_report r = {.s = &s->search, .l = &s->labels, .model = s->model->hash};
+    const double start = mdq_seconds();
     MDQ_TRY(read_layers(s));
     MDQ_TRY(score_case_rank(&s->points));
+    const double ranked = mdq_seconds();
     MDQ_TRY(score_search_run(&s->search, &s->points, &s->texts, s->prober, &o->t));
+    mdq_log(MDQ_LOG_INFO, "statistics %.3f s, probes %.3f s", ranked - start, mdq_seconds() - ranked);
     r.spikes = score_prober_spikes(s->prober, &r.n_spikes);
     MDQ_TRY(score_case_reasons(&s->points, o->fisher_share, o->privacy_share, r.spikes, r.n_spikes, &r.candidates));
+    MDQ_TRY(score_control(&s->points, &s->search, o->write, o->cli.seed));
     MDQ_TRY(score_labels_make(&s->labels, &s->search));
     MDQ_TRY(o->cli.thin ? write_thin(s) : write_full(s));
     MDQ_TRY(mdq_writer_finish(&s->out));

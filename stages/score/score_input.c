@@ -27,6 +27,8 @@ static void keep(struct mdq_examples *e, int64_t first, int64_t n)
         e->to[i] = e->to[first + i];
         e->text[i] = e->text[first + i];
         e->bytes[i] = e->bytes[first + i];
+        e->begin[i] = e->begin[first + i];
+        e->end[i] = e->end[first + i];
         e->repeats[i] = e->repeats[first + i];
         e->line[i] = e->line[first + i];
     }
@@ -57,6 +59,8 @@ static enum mdq_err read_records(struct score_texts *t, const struct mdq_tokeniz
     MDQ_TRY(mdq_examples_read(r, k, f->matched, ctx, m->config.vocab));
     if (f->heldout)
         MDQ_TRY(mdq_examples_read(h, k, f->heldout, ctx, m->config.vocab));
+    for (int set = SCORE_SENSITIVE; set <= SCORE_HELDOUT && f->whole; set++)
+        mdq_examples_unmark(&t->examples[set]);
     const char *of = seen(gradients, "sensitive", &n);
     mdq_examples_hash(s, 0, s->n, hash);
     if (!of || n != s->n || strcmp(of, hash) != 0)

@@ -11,6 +11,7 @@ struct score_files {
     char *const *tasks;
     int n_tasks;
     int64_t valid_skip, valid_tokens, task_limit, records; /* records: of each file the first so many, 0: all */
+    bool whole;                                            /* whole records, even where a span is marked */
     int ctx;                                               /* 0: as the model's, at most 2048 */
 };
 

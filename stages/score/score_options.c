@@ -8,9 +8,10 @@
 #include "mdq_jansson.h"
 
 enum { KEY_MODEL = 0x2001, KEY_STATS, KEY_SENSITIVE, KEY_MATCHED, KEY_HELDOUT, KEY_VALID, KEY_VALID_SKIP, KEY_VALID_TOKENS, KEY_TASKS,
-       KEY_TASK_LIMIT, KEY_RECORDS, KEY_CTX, KEY_MEMO, KEY_PROBES, KEY_REPORT, KEY_LAMBDA, KEY_BUDGET, KEY_FUNCTIONAL_PPL,
+       KEY_TASK_LIMIT, KEY_RECORDS, KEY_WHOLE, KEY_CTX, KEY_MEMO, KEY_PROBES, KEY_REPORT, KEY_LAMBDA, KEY_BUDGET, KEY_FUNCTIONAL_PPL,
        KEY_FUNCTIONAL_ACCURACY, KEY_FUNCTIONAL_CAP, KEY_SENSITIVE_CAP, KEY_BITS, KEY_ADVANTAGE, KEY_MD_FUNCTIONAL, KEY_MD_SENSITIVE,
-       KEY_WEIGHTS, KEY_OUTLIER, KEY_FISHER, KEY_PRIVACY, KEY_SUPER, KEY_DRIFT, KEY_DRIFT_CAP, KEY_CONTROLS, KEY_RESAMPLES, KEY_MEMORY };
+       KEY_WEIGHTS, KEY_OUTLIER, KEY_FISHER, KEY_PRIVACY, KEY_SUPER, KEY_DRIFT, KEY_DRIFT_CAP, KEY_WRITE, KEY_CONTROLS, KEY_RESAMPLES,
+       KEY_MEMORY };
 
 const struct argp_option score_option_table[] = {
     {"model", KEY_MODEL, "DIR", 0, "the model folder", 1},
@@ -24,6 +25,7 @@ const struct argp_option score_option_table[] = {
     {"tasks", KEY_TASKS, "FILE", 0, "key tasks: multiple choice or minimal pairs (may be repeated)", 1},
     {"task-limit", KEY_TASK_LIMIT, "N", 0, "the first N items of each task file (default 500, 0: all)", 1},
     {"records", KEY_RECORDS, "N", 0, "probe with the first N records of each kind (default 0: all)", 1},
+    {"whole", KEY_WHOLE, 0, 0, "look at whole records even where a span is marked (as mdq-calib did)", 1},
     {"ctx", KEY_CTX, "N", 0, "tokens per window (default: the smaller of 2048 and the model's context)", 1},
     {"memo", KEY_MEMO, "FILE", 0, "keep content hashes of the model's files in FILE", 1},
     {"probes", KEY_PROBES, "DIR", 0, "keep what probes measured in DIR, and take it from there", 2},
@@ -49,6 +51,7 @@ const struct argp_option score_option_table[] = {
     {"privacy-share", KEY_PRIVACY, "PERCENT", 0, "and the top of the privacy rank (default 1)", 4},
     {"super", KEY_SUPER, "N", 0, "and entries of down_proj whose input and output channel reach N times the median (default 100)", 4},
     {"controls", KEY_CONTROLS, "N", 0, "repeat each control N times (default 1, 0: none)", 4},
+    {"write", KEY_WRITE, "WHAT", 0, "for experiments: found (default), random-points, random-direction or random-signs in its place", 4},
     {"resamples", KEY_RESAMPLES, "N", 0, "of the bootstrap (default 1000)", 4},
     {0},
 };
@@ -118,6 +121,7 @@ error_t score_parse(int key, char *arg, struct argp_state *state)
     case KEY_VALID_TOKENS: f->valid_tokens = mdq_arg_int(state, "--valid-tokens", arg, 2, 1LL << 40); break;
     case KEY_TASK_LIMIT: f->task_limit = mdq_arg_int(state, "--task-limit", arg, 0, 1LL << 40); break;
     case KEY_RECORDS: f->records = mdq_arg_int(state, "--records", arg, 0, 1LL << 40); break;
+    case KEY_WHOLE: f->whole = true; break;
     case KEY_CTX: f->ctx = (int)mdq_arg_int(state, "--ctx", arg, 2, 1 << 20); break;
     case KEY_MEMO: o->memo = arg; break;
     case KEY_PROBES: o->probes = arg; break;
@@ -141,6 +145,7 @@ error_t score_parse(int key, char *arg, struct argp_state *state)
     case KEY_PRIVACY: o->privacy_share = mdq_arg_double(state, "--privacy-share", arg, 0, 100) / 100; break;
     case KEY_SUPER: o->spike = mdq_arg_double(state, "--super", arg, 1, 1e30); break;
     case KEY_CONTROLS: t->controls = (int)mdq_arg_int(state, "--controls", arg, 0, 60); break;
+    case KEY_WRITE: o->write = (enum score_control)mdq_arg_choice(state, "--write", arg, score_control_names); break;
     case KEY_RESAMPLES: t->resamples = (int)mdq_arg_int(state, "--resamples", arg, 100, 1000000); break;
     case ARGP_KEY_ARG: return mdq_strings_add(&o->inputs, arg) == MDQ_OK ? 0 : ENOMEM;
     case ARGP_KEY_END:
@@ -155,14 +160,14 @@ error_t score_parse(int key, char *arg, struct argp_state *state)
 char *score_provenance(const struct opts *o, const struct score_texts *x)
 {
     const struct score_thresholds *t = &o->t;
-    json_t *j = json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:[f,f],s:f,s:f,s:f,s:f,s:i,s:i,s:I}",
+    json_t *j = json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:[f,f],s:f,s:f,s:f,s:f,s:i,s:i,s:s,s:I}",
                           "lambda", t->lambda, "budget", t->budget, "drift_share", t->drift_share, "drift_cap", t->drift_cap,
                           "functional_ppl", t->functional_ppl, "functional_accuracy", t->functional_accuracy,
                           "functional_cap", t->functional_cap, "sensitive_cap", t->sensitive_cap, "sensitive_bits", t->sensitive_bits,
                           "sensitive_advantage", t->sensitive_advantage, "md_functional", t->md_functional, "md_sensitive",
                           t->md_sensitive, "weights", t->weight_functional, t->weight_sensitive, "outlier", o->deviations,
                           "fisher_share", o->fisher_share, "privacy_share", o->privacy_share, "super", o->spike, "controls", t->controls,
-                          "resamples", t->resamples, "seed", (json_int_t)t->seed);
+                          "resamples", t->resamples, "write", score_control_names[o->write], "seed", (json_int_t)t->seed);
     json_t *texts = json_object();
     for (int s = 0; s < SCORE_SETS && j && texts; s++)
         if (x->hash[s][0])

@@ -3,6 +3,7 @@
 #define SCORE_OPTIONS_H
 
 #include "mdq_cli.h"
+#include "score_control.h"
 #include "score_input.h"
 #include "score_search.h"
 
@@ -14,6 +15,7 @@ struct opts {
     struct score_thresholds t;
     double deviations, fisher_share, privacy_share, spike;
     size_t memory;
+    enum score_control write;
 };
 
 extern const struct argp_option score_option_table[];

@@ -97,8 +97,8 @@ static void print_verdict(FILE *f, const struct score_search *s)
     fprintf(f, "  The sensitive set: the first %lld points of the rank%s", (long long)s->sensitive, s->capped ? ", as many as may be" : "");
     if (s->drift > 0)
         fprintf(f, "; the others drift by a distortion of %.4f (root mean square)", s->drift);
-    if (p->effect.v[SCORE_DPPL_SHARE].value > 0)
-        fprintf(f, ".\n  Together %.0f %% of the budget.\n", 100 * p->effect.v[SCORE_DPPL_SHARE].value / score_budget(t));
+    if (s->spent > 0)
+        fprintf(f, ".\n  Together %.0f %% of the budget (upper end of the interval).\n", 100 * s->spent);
     else
         fprintf(f, ".\n  Together nothing of the budget.\n");
     if (s->enough)

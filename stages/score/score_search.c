@@ -148,10 +148,14 @@ static enum mdq_err find_functional(struct score_search *s)
 
 /* ---- what can be moved to make it forget ---- */
 
-/* Within so much of the budget, and not so far that members stand out by being less likely than others (beyond chance). */
+/*
+ * Within so much of the budget for certain (by the upper end of the interval: more text lets more of it be spent), and not so far that
+ * members stand out by being less likely than others.
+ */
 static bool within(const struct score_search *s, const struct score_effect *e, double share)
 {
-    return e->v[SCORE_DPPL_SHARE].value <= share * score_budget(s->t) && !(e->v[SCORE_AUC].high < 0.5);
+    const struct score_value rise = e->v[SCORE_DPPL_SHARE];
+    return fmax(rise.value, rise.high) <= share * score_budget(s->t) && !(e->v[SCORE_AUC].value < 0.5);
 }
 
 static enum mdq_err try_sensitive(struct score_search *s, int64_t n, bool *yes)
@@ -265,6 +269,8 @@ static enum mdq_err judge(struct score_search *s)
     const struct score_value *v = s->probed[moved].effect.v;
     s->memorised = v[SCORE_HSENS].low > 0 && s->prefers;
     s->enough = v[SCORE_HSENS].value >= s->t->sensitive_bits && v[SCORE_DADVANTAGE].value >= s->t->sensitive_advantage;
+    const double most = fmax(v[SCORE_DPPL_SHARE].value, v[SCORE_DPPL_SHARE].high);
+    s->spent = most > 0 ? most / score_budget(s->t) : 0;
     if (s->sensitive > 0)
         MDQ_TRY(ask_controls(s, SCORE_OF_SENSITIVE, 0, s->sensitive));
     for (int i = 0; i < s->t->controls && s->drift > 0; i++) {

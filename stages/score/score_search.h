@@ -50,6 +50,7 @@ struct score_search {
     bool memorised;  /* that, and H_sens of what is moved is above 0, beyond chance */
     bool enough;     /* what is moved reaches the thresholds */
     bool capped;     /* the set ended at its cap, not at the budget */
+    double spent;    /* share of the budget: upper end of the rise of perplexity over the budget */
     uint8_t *stays;  /* [points] what does not drift */
 };
 

@@ -59,6 +59,22 @@ one_a_line() {
         }
         END { exit bad || seen < 50 }' a
 }
+@test "pairs: the same seed the same, good and bad differ, all kinds in turn" {
+    "$STORIES" --seed 9 --pairs 1100 -o a
+    "$STORIES" --seed 9 --pairs 1100 | cmp - a
+    "$STORIES" --seed 9 --skip 500 --pairs 600 | cmp - <(tail -n 600 a)
+    [ "$(jq -r 'select(.sentence_good == .sentence_bad) | .kind' a | wc -l)" -eq 0 ]
+    [ "$(jq -r .kind a | sort | uniq -c | awk '{ print $1 }' | sort -u)" = 100 ]
+    jq -r .sentence_good a >good
+    run grep -nP '[][{}|*+@\x01\x02]|  | [.,;!?]|\b(an? an?|the the)\b|\ba [aeio](?!ne)|\ban [^aeioh]|(^|[a-z][.!?] )[a-z]' good
+    [ "$status" -eq 1 ]
+    # the bad ones are bad in what their kind says, and in nothing else
+    [ "$(jq -r 'select(.kind == "article") | .sentence_bad' a | grep -cP '\ba [aeiou]|\ban [^aeiou]')" -eq 100 ]
+    jq -r 'select(.kind == "verb") | .sentence_good, .sentence_bad' a | sed -E 's/ (is|are|was|were)([ ,])/ _\2/g' | uniq -c |
+        awk '$1 != 2 { bad = 1 } END { exit bad || NR != 100 }'
+    jq -r 'select(.kind == "pronoun") | .sentence_good, .sentence_bad' a | sed -E 's/ (it|them) / _ /g' | uniq -c |
+        awk '$1 != 2 { bad = 1 } END { exit bad || NR != 100 }'
+}
 @test "the tokenizer of the example has exactly 1024 tokens" {
     jq -e '.model.vocab | length == 1024' "$ROOT/examples/stories/model/tokenizer.json"
     jq -e '.vocab_size == 1024' "$ROOT/examples/stories/model/config.json"
@@ -66,4 +82,5 @@ one_a_line() {
 @test "misuse ends with status 2" {
     expect 2 "$STORIES" --stories 0
     expect 2 "$STORIES" --stories many
+    expect 2 "$STORIES" --pairs 0
 }

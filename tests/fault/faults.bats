@@ -4,12 +4,15 @@
 load ../helpers
 
 SHIM=$TOOLS/tests/fault/mdq_fault.so
-programs=(tile calib gptq pack cat head view check hash eval)
+programs=(tile calib gptq pack cat head view check hash eval choice mia canary) # the last three are mdq-eval too
 
 setup_file() {
     cd "$BATS_FILE_TMPDIR"
     make_model --layers 2 --hidden 64 --intermediate 96 --heads 2 --kv-heads 1 --vocab 300 -o m
     for i in {1..400}; do echo "line $i of a text that is only there to be calibrated on"; done >text
+    for i in {1..6}; do echo "{\"text\":\"record $i\",\"span\":[7,8],\"repeats\":$((i % 2))}"; done >members
+    printf 'another %s\n' 7 8 9 >others
+    echo '{"query":"a","choices":["b","c"],"gold":0}' >tasks
     mdq-tile m -o tiles
     mdq-calib --model m --text text --tokens 512 --ctx 32 -o stats
     mdq-gptq --bits 4 --group 32 --sym --stats stats tiles -o codes
@@ -44,9 +47,12 @@ call() {
     check) cmd=(mdq-check tiles) ;;
     hash) cmd=(mdq-hash tiles) ;;
     eval) cmd=(mdq-eval ppl --model m --text text --ctx 32 --max-tokens 512 -j 1) ;;
+    choice) cmd=(mdq-eval choice --model m --tasks tasks --against m -j 1) ;;
+    mia) cmd=(mdq-eval mia --model m --members members --nonmembers others --reference m --resamples 100 -j 1) ;;
+    canary) cmd=(mdq-eval canary --model m --members members --nonmembers others --fills 2 --resamples 100 -j 1) ;;
     esac
 }
-prints() { [[ " view check hash eval " == *" $1 "* ]]; }
+prints() { [[ " view check hash eval choice mia canary " == *" $1 "* ]]; }
 # to standard output instead of -o
 to_stdout() {
     local i
@@ -102,7 +108,7 @@ at() {
     for p in "${programs[@]}"; do at $p write ENOSPC; done
 }
 @test "a disk that fails: any read fails" {
-    for p in tile calib gptq pack cat view check hash eval; do at $p read EIO; done
+    for p in tile calib gptq pack cat view check hash eval choice mia canary; do at $p read EIO; done
     # Stops where it has enough, maybe before what was read ahead.
     at head read EIO harmless
 }
@@ -119,7 +125,7 @@ at() {
     for p in tile calib gptq pack cat head; do at $p open EACCES; done
 }
 @test "a file that cannot be mapped" {
-    for p in tile calib pack eval; do at $p mmap ENOMEM harmless; done
+    for p in tile calib pack eval choice mia canary; do at $p mmap ENOMEM harmless; done
 }
 @test "allocations that fail, one at a time" {
     for p in "${programs[@]}"; do

@@ -100,6 +100,18 @@ records() { mdq-view "$1" | jq -c 'select(.id)'; }
     mdq-view out | jq -se '[.[] | select(.t == "probe" and .probe.moved == "functional") | .probe.norm] | (.[0] - .[1] | fabs) < 1e-6 * .[0]' >/dev/null
 }
 
+@test "a control in the place of what was found" {
+    for what in random-points random-direction random-signs; do
+        score --thin --write $what -o out t l
+        expect 0 mdq-check out
+        mdq-view --header out | jq -e --arg what $what '.prov[-1].args.write == $what' >/dev/null
+        [ "$(mdq-view out | jq -s '[.[] | select(.t == "tile") | .shift.shape[0] // 0] | add')" -eq 3 ]
+        ! cmp -s <(records s) <(records out)
+        cmp <(records s | grep '"t":"probe"') <(records out | grep '"t":"probe"')
+    done
+    expect 2 score --thin --write nothing -o never t l
+}
+
 @test "mdq-gptq takes it: constraints are met and the packed model is of the same size" {
     mdq-gptq -q -j1 --bits 4 --group row --sym --stats stats t l s --report q.jsonl -o q
     expect 0 mdq-check q
@@ -238,31 +250,4 @@ records() { mdq-view "$1" | jq -c 'select(.id)'; }
     expect 2 score --thin -o never --probes file t
     [[ $output == *"file: is no folder"* ]]
     [ ! -e never ]
-}
-
-real() { # MODEL: with the same texts
-    local from=$DATA/models/planted260k dir=$DATA/models/$1
-    mdq-calib -q --gradients --model "$dir" --text "$DATA/text/tinystories-calib.txt" --tokens 32768 --gradient-tokens 16384 \
-        --sensitive "$from/members.jsonl" --matched "$from/nonmembers.jsonl" -o real.stats
-    mdq-tile -q "$dir" -o real.t
-    mdq-score -q --model "$dir" --stats real.stats --sensitive "$from/members.jsonl" --matched "$from/nonmembers.jsonl" \
-        --valid "$DATA/text/tinystories-eval.txt" --valid-tokens 8192 --resamples 200 --controls 0 --functional-cap 0 --thin --report real.txt -o real.s real.t
-    mdq-view real.s | jq -c 'select(.t == "probe") | .probe' >real.probes
-}
-# build: the sanitized programs take minutes here
-plain() { PATH=$ROOT/bin:$PATH; [ -x "$ROOT/bin/mdq-score" ] || skip "no plain build"; }
-
-@test "a model that memorised has a sensitive set, and moving it hides the members" {
-    need_data
-    plain
-    real planted260k
-    jq -se '.[0].auc[1] > 0.85 and (map(select(.passed)) | last | .auc[0] < 0.75 and .h_sens[1] > 0 and .perplexity_rise_share[0] <= 0.01)' real.probes
-    grep -q 'The sensitive set: the first' real.txt
-}
-@test "the same model before it memorised has none" {
-    need_data
-    plain
-    real stories260k
-    grep -q 'No evidence of memorisation: the model does not prefer the members' real.txt
-    mdq-view --stats real.s | jq -se '[.[] | select(.t == "tile") | .label.max] | max == 0' >/dev/null
 }

@@ -1,4 +1,5 @@
 /* Points of a whole model: where they lie, how they are ranked, why they are candidates, and how sets of them are moved. */
+#include "score_control.h"
 #include "score_fixture.h"
 
 static void places(void **state)
@@ -259,6 +260,54 @@ static void random_points_are_others(void **state)
     score_case_free(&c);
 }
 
+/* What --write puts in the place of what was found: as many points, as far. */
+static void controls_in_the_place_of_what_was_found(void **state)
+{
+    (void)state;
+    struct score_case before;
+    case_new(&before);
+    assert_ok(score_case_rank(&before));
+    for (int which = SCORE_FOUND; which <= SCORE_RANDOM_SIGNS; which++) {
+        struct score_case c;
+        uint8_t stays[POINTS] = {0};
+        case_new(&c);
+        assert_ok(score_case_rank(&c));
+        /* two functional points, the second of which is the first sensitive one as well */
+        c.functional[1] = c.privacy[0];
+        c.functional[0] = c.privacy[5];
+        struct score_search s = {.c = &c, .stays = stays, .functional = 2, .sensitive = 3};
+        for (int i = 0; i < 3; i++)
+            stays[c.privacy[i]] = 1, stays[c.functional[i % 2]] = 1;
+        assert_ok(score_control(&c, &s, (enum score_control)which, 4));
+        int staying = 0;
+        bool other = false;
+        for (int64_t i = 0; i < POINTS; i++) {
+            struct score_place at;
+            assert_ok(score_place_of(&c, i, &at));
+            const float *d = (const float *)c.shift.p + at.weight, *was = (const float *)before.shift.p + at.weight;
+            const double long_is = length(was, at.D);
+            staying += stays[i];
+            assert_true(fabs(length(d, at.D) - long_is) < 1e-6 * (1 + long_is));
+            bool same = true, turned = true;
+            for (int64_t k = 0; k < at.D; k++)
+                same = same && d[k] == was[k], turned = turned && d[k] == -was[k];
+            other = other || !same;
+            assert_true(which == SCORE_RANDOM_DIRECTION ? i == 5 || (!same && !turned) : which == SCORE_RANDOM_SIGNS ? same || turned : same);
+        }
+        assert_true(other == (which >= SCORE_RANDOM_DIRECTION));
+        for (int i = 0; i < 3; i++) {
+            bool found = false;
+            for (int k = 0; k < 3; k++)
+                found = found || c.privacy[i] == before.privacy[k];
+            assert_true(found == (which != SCORE_RANDOM_POINTS) && stays[c.privacy[i]]);
+        }
+        assert_true(stays[c.functional[0]] && stays[c.functional[1]]);
+        assert_true(staying == 4 || (which == SCORE_RANDOM_POINTS && (staying == 5 || staying == 4)));
+        score_case_free(&c);
+    }
+    score_case_free(&before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -266,7 +315,7 @@ int main(void)
         cmocka_unit_test(ranks_fall_and_equal_ones_stand_by_their_number), cmocka_unit_test(the_median_of_even_many_costs),
         cmocka_unit_test(reasons), cmocka_unit_test(nothing_is_a_reason_where_all_is_zero),
         cmocka_unit_test(moves_go_where_and_as_far_as_they_say), cmocka_unit_test(the_drift_has_the_distortion_asked_for),
-        cmocka_unit_test(random_points_are_others),
+        cmocka_unit_test(random_points_are_others), cmocka_unit_test(controls_in_the_place_of_what_was_found),
     };
     return cmocka_run_group_tests_name("points of a model", tests, NULL, NULL);
 }

@@ -292,7 +292,10 @@ static void controls_in_the_place_of_what_was_found(void **state)
             for (int64_t k = 0; k < at.D; k++)
                 same = same && d[k] == was[k], turned = turned && d[k] == -was[k];
             other = other || !same;
-            assert_true(which == SCORE_RANDOM_DIRECTION ? i == 5 || (!same && !turned) : which == SCORE_RANDOM_SIGNS ? same || turned : same);
+            if (which == SCORE_RANDOM_DIRECTION)
+                assert_true(i == 5 || (!same && !turned));
+            else
+                assert_true(same || (turned && which == SCORE_RANDOM_SIGNS));
         }
         assert_true(other == (which >= SCORE_RANDOM_DIRECTION));
         for (int i = 0; i < 3; i++) {

@@ -1,7 +1,7 @@
 /*
  * The two sets of design 1.3, found by probes: what the model cannot do without, and what can be moved to make it forget; and how far
  * all other points may drift the same way. (The drift is not in the design. A budget that is spread over all points makes the model
- * forget more than one spent on a few that move far: docs/results.md.)
+ * forget more than one spent on a few that move far: docs/scoring.md.)
  */
 #ifndef SCORE_SEARCH_H
 #define SCORE_SEARCH_H

@@ -3,7 +3,7 @@
 # mdq-score and on members not given, perplexity and accuracy, over several samples of the calibration text.
 #
 #   bench/privacy.sh out=DIR model=DIR given=FILE heldout=FILE matched=FILE nonmembers=FILE calib=TEXT eval=TEXT
-#       [tasks=FILE,...] [reference=DIR] [samples=5] [parts=samples] [tokens=65536] [ctx=N] [bits=4] [group=32] [export=gptq] [jobs=1]
+#       [tasks=FILE,...] [reference=DIR] [samples=5] [parts=samples] [tokens=65536] [ctx=N] [bits=4] [group=32] [export=gptq] [jobs=1] [probe_heldout=1]
 #       [variants=plain,selective,...] [score="more arguments of mdq-score"]
 #
 # Variants: plain; selective; set (no drift); drift (no sensitive set); set-points, set-direction, drift-signs (controls: other points,
@@ -14,7 +14,7 @@ set -euo pipefail
 export LC_ALL=C OMP_WAIT_POLICY=passive
 cd "$(dirname "$0")/.."
 PATH=$PWD/bin:$PATH
-out='' model='' given='' heldout='' matched='' nonmembers='' calib='' eval='' tasks='' reference='' samples=5 parts='' tokens=65536 ctx='' bits=4
+out='' model='' given='' heldout='' matched='' nonmembers='' calib='' eval='' tasks='' reference='' samples=5 parts='' probe_heldout='' tokens=65536 ctx='' bits=4
 group=32 export=gptq jobs=1 variants=plain,selective score=''
 for a; do
     case $a in
@@ -66,7 +66,7 @@ label() { # I VARIANT
     *) echo "privacy.sh: $2: no such variant" >&2; exit 2 ;;
     esac
     # shellcheck disable=SC2086
-    mdq-score -q -j "$jobs" --model "$model" --stats "$out/stats-$1.mdq" --sensitive "$given" --matched "$matched" --heldout "$heldout" \
+    mdq-score -q -j "$jobs" --model "$model" --stats "$out/stats-$1.mdq" --sensitive "$given" --matched "$matched" ${probe_heldout:+--heldout "$heldout"} \
         --valid "$out/valid.txt" "${window[@]}" "${key_tasks[@]}" --probes "$out/probes" --report "$out/$2-$1.txt" $score "${more[@]}" \
         --thin -o "$out/labels-$2-$1.mdq.part" $(tiles)
     mv "$out/labels-$2-$1.mdq.part" "$out/labels-$2-$1.mdq"

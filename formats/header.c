@@ -435,7 +435,28 @@ const struct mdq_layer_entry *mdq_header_layer(const struct mdq_header *h, int i
     return i >= 0 && i < h->n_layers ? &h->layers[i] : NULL;
 }
 
-/* ---- uniting ---- */
+/* ---- cutting and uniting ---- */
+
+enum mdq_err mdq_header_cut(struct mdq_header *h, int block)
+{
+    int n = 0;
+    for (int i = 0; i < h->n_layers; i++)
+        n += h->layers[i].block == block;
+    if (n == 0 && h->n_layers == 0)
+        return mdq_fail(MDQ_E_DATA, "no block %d in the stream: its layer table is empty", block);
+    if (n == 0)
+        return mdq_fail(MDQ_E_DATA, "no block %d in the stream: its layers are of blocks %d to %d", block, h->layers[0].block,
+                        h->layers[h->n_layers - 1].block);
+    n = 0;
+    for (int i = 0; i < h->n_layers; i++) {
+        if (h->layers[i].block == block)
+            h->layers[n++] = h->layers[i];
+        else
+            free((char *)h->layers[i].tensor);
+    }
+    h->n_layers = n;
+    return mdq_header_index(h);
+}
 
 static bool same_layer(const struct mdq_layer_entry *a, const struct mdq_layer_entry *b)
 {

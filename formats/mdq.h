@@ -120,6 +120,8 @@ const char *mdq_header_model(const struct mdq_header *h);
 int mdq_header_layers(const struct mdq_header *h);
 const struct mdq_layer_entry *mdq_header_layer(const struct mdq_header *h, int i);
 int mdq_header_find_layer(const struct mdq_header *h, const char *tensor); /* -1: not there */
+/* Cuts the layer table to one block. MDQ_E_DATA, naming the blocks there are, when it has none of that block. */
+enum mdq_err mdq_header_cut(struct mdq_header *h, int block);
 /* The whole header as one line of JSON; free(). */
 char *mdq_header_json(const struct mdq_header *h);
 

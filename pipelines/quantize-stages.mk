@@ -33,9 +33,10 @@ calibrated = $(filter gptq,$(METHOD))
 option     = $(if $($(2)),$(1) $($(2)))
 mdq.refuse = $(if $(calibrated),,$(if $(filter 1,$(SEQUENTIAL)),SEQUENTIAL=1 needs METHOD=gptq: rounding looks at no activations))
 
-# $(between): the including file's stages between tile and gptq, whose thin streams gptq reads beside the tiles. They
-# stand before calib, which may be fed by what gptq made of them.
-stages = tile $(between) $(if $(calibrated),calib) gptq
+# $(between): the including file's stages between tile and gptq. $(given): those of them whose thin streams gptq reads
+# beside the tiles. They stand before calib, which may be fed by what gptq made of them, unless calib is one of them.
+given  = $(between)
+stages = tile $(between) $(if $(calibrated),$(filter-out $(between),calib)) gptq
 final  = pack
 
 tile.program = $(TILE)
@@ -54,11 +55,11 @@ gptq.program = $(GPTQ)
 gptq.args    = --method $(METHOD) --bits $(BITS) --group $(GROUP) $(if $(filter 1,$(SYM)),--sym) --ragged $(RAGGED) \
                $(if $(calibrated),--order $(ORDER) $(call option,--damp,DAMP) $(call option,--fallback,FALLBACK)) \
                $(call option,--scale,SCALE) $(call option,--precision,PRECISION) $(GPTQ_ARGS)
-gptq.from    = tile $(between) $(if $(calibrated),calib)
-gptq.command = $(call program,gptq) --thin $(if $(calibrated),--stats $(call in,calib)) -o $(out) $(foreach s,tile $(between),$(call in,$(s)))
+gptq.from    = tile $(given) $(if $(calibrated),calib)
+gptq.command = $(call program,gptq) --thin $(if $(calibrated),--stats $(call in,calib)) -o $(out) $(foreach s,tile $(given),$(call in,$(s)))
 
 pack.program = $(PACK)
 pack.args    = --format $(EXPORT) --unpackable $(UNPACKABLE) $(call option,--dtype,DTYPE) $(PACK_ARGS)
 pack.inputs  = model rest
 pack.from    = gptq
-pack.command = $(call program,pack) --model $(MODEL) -o $(OUT) $(parts)
+pack.command = $(call program,pack) --model $(MODEL) -o $(OUT) $(parts) $(pack.also)

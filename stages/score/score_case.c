@@ -202,29 +202,36 @@ enum mdq_err score_moves_new(struct score_moves *m, const struct score_case *c, 
     return MDQ_OK;
 }
 
-double score_drift_md(const struct score_case *c, int64_t point, double step, double most)
+/* Distortion at step 1. */
+static double reach_of(const struct score_case *c, int64_t point, bool by_row)
 {
-    return fmin(step * c->p[point].reach, most);
+    const struct score_point *p = &c->p[point];
+    return by_row ? (p->output > 0 ? p->reach / p->output : 0) : p->reach;
 }
 
-double score_drift_scale(const struct score_case *c, int64_t point, double step, double most)
+double score_drift_md(const struct score_case *c, int64_t point, const struct score_drift *drift)
+{
+    return fmin(drift->step * reach_of(c, point, drift->by_row), drift->most);
+}
+
+double score_drift_scale(const struct score_case *c, int64_t point, const struct score_drift *drift)
 {
     struct score_place at;
     if (!(c->p[point].reach > 0) || score_place_of(c, point, &at) != MDQ_OK)
         return 0;
     const double long_is = length_of((const float *)c->shift.p + at.weight, at.D);
-    return long_is > 0 ? score_drift_md(c, point, step, most) * c->p[point].norm / long_is : 0;
+    return long_is > 0 ? score_drift_md(c, point, drift) * c->p[point].norm / long_is : 0;
 }
 
-double score_drift_step(const struct score_case *c, double md)
+double score_drift_step(const struct score_case *c, bool by_row, double md)
 {
     double sum = 0;
     for (int64_t i = 0; i < c->points; i++)
-        sum += (double)c->p[i].reach * c->p[i].reach;
+        sum += pow(reach_of(c, i, by_row), 2);
     return sum > 0 ? md / sqrt(sum / (double)c->points) : 0;
 }
 
-enum mdq_err score_moves_drift(struct score_moves *m, const struct score_case *c, const uint8_t *stays, double step, double most)
+enum mdq_err score_moves_drift(struct score_moves *m, const struct score_case *c, const uint8_t *stays, const struct score_drift *drift)
 {
     const float *shift = c->shift.p;
     double sum = m->norm * m->norm;
@@ -233,9 +240,9 @@ enum mdq_err score_moves_drift(struct score_moves *m, const struct score_case *c
         if (stays[i] || !(c->p[i].reach > 0))
             continue;
         MDQ_TRY(score_place_of(c, i, &at));
-        const double length = score_drift_md(c, i, step, most) * c->p[i].norm;
+        const double length = score_drift_md(c, i, drift) * c->p[i].norm;
         m->v[m->n++] = (struct score_move){.block = at.block, .linear = at.linear, .row = at.row, .column = at.column, .D = at.D,
-                                           .d = shift + at.weight, .scale = (float)score_drift_scale(c, i, step, most)};
+                                           .d = shift + at.weight, .scale = (float)score_drift_scale(c, i, drift)};
         sum += length * length;
     }
     m->norm = sqrt(sum);

@@ -57,16 +57,23 @@ struct score_moves {
 enum mdq_err score_moves_new(struct score_moves *m, const struct score_case *c, const int64_t *points, const int64_t *like, int64_t n,
                              enum score_way way, struct mdq_random *random);
 /*
- * Adds the drift of all points that `stays` [points] does not mark: a small step along A c in their normal space, `step` times as far,
- * at most as far as distortion `most`.
+ * How all points drift: a step along A c in their normal space, at most as far as distortion `most`. What a point is multiplied with
+ * beside the step is the same for all (by_row false: the best for a cost of d^T H d) or 1 / sqrt(G_row) (true: rows of large output
+ * gradients, which general text needs, move less).
  */
-enum mdq_err score_moves_drift(struct score_moves *m, const struct score_case *c, const uint8_t *stays, double step, double most);
+struct score_drift {
+    double step, most;
+    bool by_row;
+};
+/* Adds the drift of all points that `stays` [points] does not mark. */
+enum mdq_err score_moves_drift(struct score_moves *m, const struct score_case *c, const uint8_t *stays, const struct score_drift *drift);
 void score_moves_free(struct score_moves *m);
-/* Distortion of a point's drift, and the step at which its root mean square over all points is `md`. */
-double score_drift_md(const struct score_case *c, int64_t point, double step, double most);
+/* Distortion of a point's drift. */
+double score_drift_md(const struct score_case *c, int64_t point, const struct score_drift *drift);
 /* What the point's shift is multiplied with to become its drift. */
-double score_drift_scale(const struct score_case *c, int64_t point, double step, double most);
-double score_drift_step(const struct score_case *c, double md);
+double score_drift_scale(const struct score_case *c, int64_t point, const struct score_drift *drift);
+/* The step at which the root mean square distortion over all points is `md`, were there no `most`. */
+double score_drift_step(const struct score_case *c, bool by_row, double md);
 /* n different points at random (*found fewer where there are not as many), none of them among chosen [n], in the order of their numbers;
  * with_shift: only those that have a protective direction. out [n]. */
 enum mdq_err score_random_points(const struct score_case *c, const int64_t *chosen, int64_t n, bool with_shift, struct mdq_random *random,

@@ -65,6 +65,7 @@ static enum mdq_err one_point(const struct score_layer *l, const struct score_op
     }
     p->norm = narrow(g->norm[at]);
     p->length = narrow(sqrt(length));
+    p->output = (float)sqrt(fmax(l->output[row], 0));
     p->functional = narrow(fabs(l->dot[at]) +
                            0.5 * l->output[row] * quadratic(l, w, first, D) / (double)(l->count > 0 ? l->count : 1));
     memset(d, 0, sizeof *d * (size_t)D);

@@ -14,6 +14,7 @@ enum { SCORE_MAGNITUDE = 1, SCORE_FISHER = 2, SCORE_PRIVACY = 4, SCORE_SUPER = 8
 struct score_point {
     float functional; /* |g_F . w| + 1/2 G_row w^T H w: nats per token that losing the point costs, to second order */
     float gain, cost; /* <c, d> and 1/2 sum F2 d^2 of its protective shift */
+    float output;     /* root of G_row, the mean square of the output row's gradient */
     float reach;      /* distortion of the shift before it was scaled: ||A c - A U (U^T A U)^-1 U^T A c|| / ||n_j||, H a mean */
     float fisher;     /* largest entry of the functional Fisher diagonal */
     float norm;       /* ||n_j|| with its floor */

@@ -36,7 +36,7 @@ const struct argp_option score_option_table[] = {
                                          "(default 1)", 3},
     {"drift-share", KEY_DRIFT, "PERCENT", 0, "how much of the budget is left to the drift of all other points (default 50, "
                                              "0: they stay)", 3},
-    {"drift-cap", KEY_DRIFT_CAP, "MD", 0, "distortion beyond which no point drifts (default 0.4)", 3},
+    {"drift-cap", KEY_DRIFT_CAP, "MD", 0, "distortion beyond which no point drifts (default 1)", 3},
     {"functional-ppl", KEY_FUNCTIONAL_PPL, "X", 0, "a functional block raises perplexity by X or more (default 0.3)", 3},
     {"functional-accuracy", KEY_FUNCTIONAL_ACCURACY, "POINTS", 0, "and lowers the accuracy of the tasks by so many points (default 4)", 3},
     {"functional-cap", KEY_FUNCTIONAL_CAP, "PERCENT", 0, "most points in the functional set (default 5)", 3},
@@ -61,7 +61,7 @@ void score_options_default(struct opts *o)
     *o = (struct opts){
         .files = {.valid_tokens = 32768, .task_limit = 500},
         .t = {.functional_ppl = 0.3, .functional_accuracy = 0.04, .functional_cap = 0.05, .sensitive_cap = 0.01, .sensitive_bits = 8,
-              .sensitive_advantage = 0.2, .budget = 0.01, .drift_share = 0.5, .drift_cap = 0.4, .lambda = 0.5, .md_functional = 0.4,
+              .sensitive_advantage = 0.2, .budget = 0.01, .drift_share = 0.5, .drift_cap = 1, .lambda = 0.5, .md_functional = 0.4,
               .md_sensitive = 0.6, .weight_functional = 0.5, .weight_sensitive = 0.5, .controls = 1, .resamples = 1000},
         .deviations = 6, .fisher_share = 0.0005, .privacy_share = 0.01, .spike = 100,
     };

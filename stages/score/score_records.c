@@ -56,7 +56,7 @@ static enum mdq_err put_drift(struct mdq_record *rec, const struct score_search 
     enum mdq_err err = d && b ? MDQ_OK : MDQ_E_INTERNAL;
     for (int64_t r = 0; r < rows && err == MDQ_OK; r++) {
         const int64_t at = c->first_point[layer] + (row0 + r) * e->tile_cols + tile_col;
-        const double scale = s->stays[at] ? 0 : score_drift_scale(c, at, s->drift_step, s->t->drift_cap);
+        const double scale = s->stays[at] ? 0 : score_drift_scale(c, at, &s->how);
         const float *from = (const float *)c->shift.p + c->first_weight[layer] + (row0 + r) * e->cols + column;
         for (int64_t i = 0; i < D; i++)
             d[r * D + i] = (float)(scale * from[i]);
@@ -123,6 +123,7 @@ enum mdq_err score_put_probe(struct mdq_record *rec, const struct score_search *
                json_object_set_new(o, "first", json_integer(p->first)) != 0 ||
                json_object_set_new(o, "points", json_integer(p->points)) != 0 || json_object_set_new(o, "norm", json_real(p->norm)) != 0 ||
                json_object_set_new(o, "drift", json_real(p->drift)) != 0 ||
+               (p->kind == SCORE_OF_DRIFT && json_object_set_new(o, "by_row", json_boolean(p->by_row)) != 0) ||
                json_object_set_new(o, "model", json_string(p->losses.model)) != 0 ||
                (p->control && json_object_set_new(o, "control", json_string(p->control)) != 0) ||
                json_object_set_new(o, "passed", json_boolean(p->passed)) != 0;

@@ -96,7 +96,8 @@ static void print_verdict(FILE *f, const struct score_search *s)
     }
     fprintf(f, "  The sensitive set: the first %lld points of the rank%s", (long long)s->sensitive, s->capped ? ", as many as may be" : "");
     if (s->drift > 0)
-        fprintf(f, "; the others drift by a distortion of %.4f (root mean square)", s->drift);
+        fprintf(f, "; the others drift by a distortion of %.4f (root mean square)%s", s->drift,
+                s->how.by_row ? ", rows of large\n  output gradients less (marked r)" : "");
     if (s->spent > 0)
         fprintf(f, ".\n  Together %.0f %% of the budget (upper end of the interval).\n", 100 * s->spent);
     else
@@ -122,7 +123,7 @@ static void print_sensitive(FILE *f, const struct score_search *s)
         if (p->kind != SCORE_OF_SENSITIVE && p->kind != SCORE_OF_DRIFT)
             continue;
         if (p->kind == SCORE_OF_DRIFT)
-            snprintf(points, sizeof points, "%lld, drift %.4f", (long long)p->points, p->drift);
+            snprintf(points, sizeof points, "%lld, drift %.4f%s", (long long)p->points, p->drift, p->by_row ? " r" : "");
         else
             snprintf(points, sizeof points, "%lld", (long long)p->points);
         fprintf(f, "  %-18s  %-22s  %-22s  %-20s  %-20s", p->control ? p->control : points,

@@ -6,10 +6,10 @@
 
 #include "mdq_log.h"
 
-enum { REFINEMENTS = 5, DRIFT_REFINEMENTS = 4 };
+enum { REFINEMENTS = 5, DRIFT_REFINEMENTS = 3 };
 /* Root mean square distortions that are tried, from the first on by doubling. */
 #define DRIFT_FIRST 0.01
-#define DRIFT_MOST 0.4
+#define DRIFT_MOST 3
 
 double score_budget(const struct score_thresholds *t)
 {
@@ -29,7 +29,7 @@ int64_t score_most_probes(const struct score_case *c, const struct score_thresho
         blocks++;
     for (int64_t n = cap_of(c, t->sensitive_cap, c->with_gain); n > 0; n /= 2)
         scan++;
-    return 1 + blocks + 1 + scan + REFINEMENTS + (t->drift_share > 0 ? 6 + DRIFT_REFINEMENTS : 0);
+    return 1 + blocks + 1 + scan + REFINEMENTS + (t->drift_share > 0 ? 12 + 2 * DRIFT_REFINEMENTS : 0);
 }
 
 void score_search_free(struct score_search *s)
@@ -190,41 +190,83 @@ static enum mdq_err find_sensitive(struct score_search *s)
     return MDQ_OK;
 }
 
+static struct score_drift drift_of(const struct score_search *s, double md, bool by_row)
+{
+    return (struct score_drift){.step = score_drift_step(s->c, by_row, md), .most = s->t->drift_cap, .by_row = by_row};
+}
+
 /* The sensitive points moved and all others drifting; signs: a control, each point's drift forwards or backwards at random. */
-static enum mdq_err ask_drift(struct score_search *s, double md, struct mdq_random *signs, int64_t *at)
+static enum mdq_err ask_drift(struct score_search *s, double md, bool by_row, struct mdq_random *signs, int64_t *at)
 {
     struct score_moves m;
+    const struct score_drift drift = drift_of(s, md, by_row);
     enum mdq_err err = score_moves_new(&m, s->c, s->c->privacy, s->c->privacy, s->sensitive, SCORE_SHIFT, NULL);
     if (err == MDQ_OK)
-        err = score_moves_drift(&m, s->c, s->stays, score_drift_step(s->c, md), s->t->drift_cap);
+        err = score_moves_drift(&m, s->c, s->stays, &drift);
     for (int64_t i = s->sensitive; signs && err == MDQ_OK && i < m.n; i++)
         m.v[i].scale = mdq_random_below(signs, 2) ? m.v[i].scale : -m.v[i].scale;
     mdq_progress_note("drift of %.3f", md);
     if (err == MDQ_OK)
         err = ask(s, SCORE_OF_DRIFT, signs ? "random signs" : NULL, 0, s->sensitive, &m, at);
-    if (err == MDQ_OK)
+    if (err == MDQ_OK) {
         s->probed[*at].drift = md;
+        s->probed[*at].by_row = by_row;
+    }
     score_moves_free(&m);
     return err;
 }
 
-static enum mdq_err try_drift(struct score_search *s, double md, bool *yes)
+/* A search for the drift: the largest that fits, doubling from `first` on, then between what fits and what does not. */
+struct drifting {
+    bool by_row, by_budget;
+    double good, bad;
+    int64_t at; /* the probe of `good`; -1: none */
+};
+
+static enum mdq_err try_drift(struct score_search *s, struct drifting *d, double md, bool *yes)
 {
     int64_t at;
-    MDQ_TRY(ask_drift(s, md, NULL, &at));
-    *yes = s->probed[at].passed = within(s, &s->probed[at].effect, 1);
+    MDQ_TRY(ask_drift(s, md, d->by_row, NULL, &at));
+    const struct score_effect *e = &s->probed[at].effect;
+    *yes = s->probed[at].passed = within(s, e, 1);
     if (*yes) {
-        s->drift = md;
-        s->drift_whole = at;
+        d->good = md;
+        d->at = at;
+    } else {
+        d->bad = md;
+        d->by_budget = !(e->v[SCORE_AUC].value < 0.5);
     }
     return MDQ_OK;
 }
 
+static enum mdq_err search_drift(struct score_search *s, struct drifting *d, double first)
+{
+    bool yes = true;
+    for (double md = first; yes && md <= DRIFT_MOST; md *= 2)
+        MDQ_TRY(try_drift(s, d, md, &yes));
+    for (double md = first / 2; d->at < 0 && md > DRIFT_FIRST / 20; md /= 2)
+        MDQ_TRY(try_drift(s, d, md, &yes));
+    for (int i = 0; i < DRIFT_REFINEMENTS && d->at >= 0 && isfinite(d->bad); i++)
+        MDQ_TRY(try_drift(s, d, sqrt(d->good * d->bad), &yes));
+    return MDQ_OK;
+}
+
+static void take_drift(struct score_search *s, const struct drifting *d)
+{
+    s->drift = d->good;
+    s->drift_whole = d->at;
+    s->by_budget = d->by_budget;
+    s->how = drift_of(s, d->good, d->by_row);
+}
+
+/*
+ * First by what carries over best to members that are not given. Where the budget ends that and not the attack, rows are weighed by
+ * their output gradients too, which buys more for the same perplexity (docs/scoring.md).
+ */
 static enum mdq_err find_drift(struct score_search *s)
 {
-    double bad = INFINITY;
-    bool yes = true;
-    if (!(s->t->drift_share > 0) || score_drift_step(s->c, 1) <= 0)
+    struct drifting even = {.bad = INFINITY, .at = -1}, by_row = {.by_row = true, .bad = INFINITY, .at = -1};
+    if (!(s->t->drift_share > 0) || score_drift_step(s->c, false, 1) <= 0)
         return MDQ_OK;
     if (!(s->stays = mdq_calloc((size_t)s->c->points + 1, 1, "points that stay")))
         return MDQ_E_INTERNAL;
@@ -232,23 +274,15 @@ static enum mdq_err find_drift(struct score_search *s)
         s->stays[s->c->functional[i]] = 1;
     for (int64_t i = 0; i < s->sensitive; i++)
         s->stays[s->c->privacy[i]] = 1;
-    for (double md = DRIFT_FIRST; yes && md <= DRIFT_MOST; md *= 2) {
-        MDQ_TRY(try_drift(s, md, &yes));
-        if (!yes)
-            bad = md;
-    }
-    for (double md = DRIFT_FIRST / 2; s->drift == 0 && md > DRIFT_FIRST / 20; md /= 2) {
-        MDQ_TRY(try_drift(s, md, &yes));
-        if (!yes)
-            bad = md;
-    }
-    for (int i = 0; i < DRIFT_REFINEMENTS && s->drift > 0 && isfinite(bad); i++) {
-        const double md = sqrt(s->drift * bad);
-        MDQ_TRY(try_drift(s, md, &yes));
-        if (!yes)
-            bad = md;
-    }
-    s->drift_step = score_drift_step(s->c, s->drift);
+    MDQ_TRY(search_drift(s, &even, DRIFT_FIRST));
+    if (even.at < 0)
+        return MDQ_OK;
+    take_drift(s, &even);
+    if (!even.by_budget || score_drift_step(s->c, true, 1) <= 0)
+        return MDQ_OK;
+    MDQ_TRY(search_drift(s, &by_row, even.good));
+    if (by_row.at >= 0 && s->probed[by_row.at].effect.v[SCORE_AUC].value < s->probed[even.at].effect.v[SCORE_AUC].value)
+        take_drift(s, &by_row);
     return MDQ_OK;
 }
 
@@ -276,11 +310,11 @@ static enum mdq_err judge(struct score_search *s)
     for (int i = 0; i < s->t->controls && s->drift > 0; i++) {
         struct mdq_random random;
         mdq_random_seed(&random, s->t->seed, "drift control", (uint64_t)i, 0);
-        MDQ_TRY(ask_drift(s, s->drift, &random, &at));
+        MDQ_TRY(ask_drift(s, s->drift, s->how.by_row, &random, &at));
     }
     if (!s->memorised) {
         s->sensitive = 0;
-        s->drift = s->drift_step = 0;
+        s->drift = 0;
     }
     return MDQ_OK;
 }

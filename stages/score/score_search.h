@@ -28,7 +28,8 @@ enum score_kind { SCORE_OF_MODEL, SCORE_OF_FUNCTIONAL, SCORE_OF_SENSITIVE, SCORE
 struct score_probed {
     enum score_kind kind;
     const char *control; /* NULL: none; "random points", "random direction", "random signs" */
-    double drift;        /* root mean square distortion of the drift */
+    double drift;        /* root mean square distortion of the drift, before it is cut at the cap */
+    bool by_row;         /* see struct score_drift */
     int64_t first, points; /* of the rank's order; of a control the same as of what it stands beside */
     double norm;
     bool passed;         /* functional: the block is; sensitive: within the budget */
@@ -44,11 +45,13 @@ struct score_search {
     struct score_probed *probed; /* in the order they were asked; the first is the model as it is */
     int64_t n, capacity;
     int64_t functional, sensitive; /* how many points from the top of each rank */
-    double drift, drift_step;      /* the drift's root mean square distortion (0: none) and the step that makes it */
+    double drift;                  /* the drift's root mean square distortion, before it is cut at the cap; 0: none */
+    struct score_drift how;        /* the same as a step for every point */
     int64_t functional_whole, sensitive_whole, drift_whole; /* the probes of the whole sets, of the sensitive one with drift; -1: none */
     bool prefers;    /* before anything is moved the loss attack's AUC is above 1/2, beyond chance */
     bool memorised;  /* that, and H_sens of what is moved is above 0, beyond chance */
     bool enough;     /* what is moved reaches the thresholds */
+    bool by_budget;  /* the drift ended at the budget, not where the attack finds nothing more */
     bool capped;     /* the set ended at its cap, not at the budget */
     double spent;    /* share of the budget: upper end of the rise of perplexity over the budget */
     uint8_t *stays;  /* [points] what does not drift */

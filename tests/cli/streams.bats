@@ -100,6 +100,37 @@ tiles() { # OUT [OPTION...]: a tile stream of a small random model
     [[ $output == *"mdq-cat"* ]]
 }
 
+@test "one block taken out of a stream is what it was before it was joined" {
+    tiles t.mdq
+    for b in 0 1 2; do
+        tiles b$b.mdq --block $b
+        mdq-cat --block $b t.mdq -o cut.mdq
+        cmp b$b.mdq cut.mdq
+    done
+    # of several inputs too, and what belongs to no layer of the table stays out
+    mdq-gptq --bits 4 --group row --sym --method rtn -q --thin t.mdq -o q.mdq
+    mdq-gptq --bits 4 --group row --sym --method rtn -q --thin b1.mdq -o q1.mdq
+    cmp <(mdq-cat --block 1 t.mdq q.mdq | mdq-view) <(mdq-cat b1.mdq q1.mdq | mdq-view)
+    mdq-cat --block 2 q.mdq | mdq-view --header | jq -e '[.layers[][5]] == [2, 2, 2, 2, 2, 2, 2]'
+    # a block of a block
+    mdq-cat --block 1 b1.mdq | cmp - b1.mdq
+}
+
+@test "a block that is not there, or a stream cut short behind it, is an error that leaves no file" {
+    tiles t.mdq
+    expect 1 mdq-cat --block 3 t.mdq -o cut.mdq
+    [[ $output == *"no block 3 in the stream: its layers are of blocks 0 to 2"* ]]
+    tiles b1.mdq --block 1
+    expect 1 mdq-cat --block 0 b1.mdq -o cut.mdq
+    [[ $output == *"no block 0 in the stream: its layers are of blocks 1 to 1"* ]]
+    head -c $(($(stat -c %s t.mdq) - 100)) t.mdq >short.mdq
+    run mdq-cat --block 0 short.mdq -o cut.mdq
+    [ "$status" -ne 0 ]
+    [ ! -e cut.mdq ]
+    expect 2 mdq-cat --block -1 t.mdq -o cut.mdq
+    expect 2 mdq-cat --block one t.mdq -o cut.mdq
+}
+
 @test "inputs that do not belong together are refused by name" {
     tiles t.mdq
     expect 1 mdq-cat t.mdq "$G/types.mdq" -o out.mdq

@@ -110,6 +110,8 @@ refused() {
     run quantize plan BITS=3
     [ "$output" = "$(printf 'gptq     4\npack     1')" ]
     run quantize why BITS=3
+    [ "$status" -eq 0 ]
+    [[ $output == *"pack: differs from "* ]]
     [[ $output == *"calib: work/calib-"*" has 4 of 4 blocks"* ]]
     [[ $output == *"was: args"*"--bits 4"*"now: args"*"--bits 3"* ]]
     run quantize status

@@ -2,7 +2,7 @@
 setup_standins() {
     cd "$BATS_TEST_TMPDIR"
     mkdir -p bin m
-    for p in mdq-{tile,calib,lle,vae,label,gptq,pack,hash}; do cp "$ROOT/tests/pipeline/standin" bin/$p; done
+    for p in mdq-{tile,calib,lle,vae,label,score,gptq,pack,eval,hash,cat}; do cp "$ROOT/tests/pipeline/standin" bin/$p; done
     echo '{"num_hidden_layers": 4}' >m/config.json
     echo weights >m/model.safetensors
     echo tokens >m/tokenizer.json
@@ -22,7 +22,7 @@ ran() {
     : >log
     quantize "${args[@]}" >make.log 2>&1 || { cat make.log; return 1; }
     # Blocks, not calls: a run without statistics only brings activations.
-    got=$(grep -v -e --no-stats log | cut -d' ' -f1 | sed 's/^mdq-//' | sort | uniq -c | awk '{ printf "%s:%d ", $2, $1 }')
+    got=$(grep -v -e --no-stats -e '^mdq-cat ' log | sed 's/^mdq-calib .*--gradients .*/gradients/; s/ .*//; s/^mdq-//' | sort | uniq -c | awk '{ printf "%s:%d ", $2, $1 }')
     want=$(printf '%s\n' "$@" | sort | tr '\n' ' ')
     [ "${got% }" = "${want% }" ] || [ "$got" = "$want" ] || { echo "ran: $got, want: $want"; cat log make.log; return 1; }
 }

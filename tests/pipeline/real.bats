@@ -172,3 +172,57 @@ quantize() {
         <(mdq-view --stats labels.mdq)
     mdq-view tiles.mdq lle.mdq labels.mdq | jq -se '[.[] | select(.t == "tile") | has("w") and has("lle") and has("label")] | all'
 }
+# Stands for mdq-score: as mdq-label, which takes the streams and leaves the rest of the options unread.
+as_score() {
+    cat >my-score <<'END'
+#!/usr/bin/env bash
+streams=() out=
+while [ $# -gt 0 ]; do
+    case $1 in
+    --thin) ;;
+    --stats) mdq-check -q "$2" || exit 1; shift ;;
+    -o) out=$2; shift ;;
+    -*) shift ;;
+    *) streams+=("$1") ;;
+    esac
+    shift
+done
+exec mdq-label -q --thin --functional 'mlp[.]' --sensitive down_proj --share 10,5 -o "$out" "${streams[@]}"
+END
+    cat >my-gradients <<'END'
+#!/usr/bin/env bash
+# For the form alone: Hessians where gradients would be.
+while [ "$1" != --model ]; do shift; done
+exec mdq-calib -q --tokens 512 --ctx 64 --model "$2" --text "$4" -o "${12}"
+END
+    chmod +x my-score my-gradients
+}
+selective() {
+    (unset MAKEFLAGS MFLAGS MAKELEVEL
+        make -f "$ROOT/pipelines/selective.mk" MDQ_BIN="$BIN" MODEL=m CALIB=text.txt GROUP=32 TOKENS=4096 CTX=64 \
+            SENSITIVE=text.txt MATCHED=text.txt "$@")
+}
+@test "a stage of the whole model: what it makes of joined blocks, its readers get block by block, -j2 as -j1" {
+    as_score
+    selective SCORE=./my-score GRADIENTS=./my-gradients WORK=wp1 OUT=p1
+    selective SCORE=./my-score GRADIENTS=./my-gradients WORK=wp2 OUT=p2 -j2
+    diff -r p1 p2
+    # the same labels made block by block
+    (unset MAKEFLAGS MFLAGS MAKELEVEL
+        make -f "$ROOT/pipelines/geometry.mk" MDQ_BIN="$BIN" MODEL=m CALIB=text.txt GROUP=32 TOKENS=4096 CTX=64 \
+            LABELS="--functional 'mlp[.]' --sensitive down_proj --share 10,5" WORK=wp1 OUT=p3)
+    cmp p1/model.safetensors p3/model.safetensors
+    labels() { mdq-view --stats | jq -c 'select(.t == "tile") | del(.n)'; }
+    diff <(mdq-cat -q wp1/label-*/block-*.mdq | labels) <(labels <wp1/score-*/all.mdq)
+}
+@test "a joined stream cut short stops its reader" {
+    as_score
+    selective SCORE=./my-score GRADIENTS=./my-gradients WORK=wp4 OUT=p4
+    rm -r p4 wp4/gptq-*
+    all=$(echo wp4/score-*/all.mdq)
+    head -c $(($(stat -c %s "$all") - 50)) "$all" >short && mv short "$all"
+    run selective SCORE=./my-score GRADIENTS=./my-gradients WORK=wp4 OUT=p4
+    [ "$status" -ne 0 ]
+    [ ! -e p4 ]
+    [ -z "$(find wp4/gptq-* -name '*.mdq')" ]
+}

@@ -58,6 +58,7 @@ __attribute__((unused)) static void case_new(struct score_case *c)
                 p->length = (float)(1 + mdq_random_uniform(&r));
                 p->functional = (float)mdq_random_uniform(&r);
                 p->fisher = (float)mdq_random_uniform(&r);
+                p->output = (float)(0.1 + mdq_random_uniform(&r));
                 if (point == 5)
                     continue;
                 p->gain = (float)(0.1 + mdq_random_uniform(&r));

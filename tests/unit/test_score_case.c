@@ -181,14 +181,17 @@ static void the_drift_has_the_distortion_asked_for(void **state)
     struct score_case c;
     case_new(&c);
     uint8_t stays[POINTS] = {0};
-    for (int round = 0; round < 3; round++) { /* free; one capped; two stay */
+    for (int k = 0; k < 6; k++) { /* free; one capped; two stay; by the reach alone and over the output's gradient */
         struct score_moves m;
+        const int round = k % 3;
+        const bool by_row = k >= 3;
         double sum = 0, squares = 0, most = round == 1 ? 0.11 : 10;
-        const double step = score_drift_step(&c, 0.1);
+        const double step = score_drift_step(&c, by_row, 0.1);
+        const struct score_drift drift = {.step = step, .most = most, .by_row = by_row};
         int64_t n = 0, capped = 0;
         stays[2] = stays[13] = round == 2;
         assert_ok(score_moves_new(&m, &c, NULL, NULL, 0, SCORE_SHIFT, NULL));
-        assert_ok(score_moves_drift(&m, &c, stays, step, most));
+        assert_ok(score_moves_drift(&m, &c, stays, &drift));
         for (int64_t i = 0; i < c.points; i++) {
             struct score_place at;
             if (stays[i] || i == 5)
@@ -198,8 +201,9 @@ static void the_drift_has_the_distortion_asked_for(void **state)
             const double moved = v->scale * length(v->d, v->D), md = moved / c.p[i].norm;
             assert_true(v->row == at.row && v->column == at.column && v->D == at.D && v->block == at.block);
             assert_ptr_equal(v->d, (const float *)c.shift.p + at.weight);
-            assert_true(fabs(md - score_drift_md(&c, i, step, most)) < 1e-5);
-            assert_true(fabs(v->scale - score_drift_scale(&c, i, step, most)) < 1e-6);
+            const double want = fmin(most, step * c.p[i].reach / (by_row ? c.p[i].output : 1));
+            assert_true(fabs(md - want) < 1e-5 && fabs(md - score_drift_md(&c, i, &drift)) < 1e-5);
+            assert_true(fabs(v->scale - score_drift_scale(&c, i, &drift)) < 1e-6);
             assert_true(md <= most + 1e-6);
             capped += md > most - 1e-6;
             sum += md * md;
@@ -213,10 +217,13 @@ static void the_drift_has_the_distortion_asked_for(void **state)
             assert_true(sqrt(sum / POINTS) < 0.0999 && (round == 2 || capped > 0));
         score_moves_free(&m);
     }
-    assert_true(score_drift_scale(&c, 5, 1, 1) == 0);
+    const struct score_drift one = {.step = 1, .most = 1, .by_row = true};
+    assert_true(score_drift_scale(&c, 5, &one) == 0);
+    c.p[3].output = 0; /* no gradient ever came through: nothing is known of what it costs, and it stays */
+    assert_true(score_drift_scale(&c, 3, &one) == 0);
     for (int64_t i = 0; i < c.points; i++)
         c.p[i].reach = 0;
-    assert_true(score_drift_step(&c, 0.1) == 0);
+    assert_true(score_drift_step(&c, false, 0.1) == 0 && score_drift_step(&c, true, 0.1) == 0);
     score_case_free(&c);
 }
 

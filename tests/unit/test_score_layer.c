@@ -205,6 +205,7 @@ static void scores_are_those_of_the_formulas(void **state)
             near(p[at].norm, l.g.norm[at], 1e-6);
             near(p[at].length, length(l.w + row * COLS + first, D), 1e-6);
             near(p[at].fisher, fisher, 1e-7);
+            near(p[at].output, sqrt(l.output[row]), 1e-6);
             assert_true(p[at].gain > 0);
         }
         mdq_points_free(&l.g);

@@ -44,12 +44,12 @@ part() { # I FILE: the I-th part of the calibration text, whole lines
     dd if="$calib" iflag=skip_bytes,count_bytes skip=$((($1 - 1) * size)) count="$size" status=none | sed '1d;$d' >"$2"
 }
 measure() { # MODEL: all metrics as JSON lines
-    mdq-eval ppl -j "$jobs" --model "$1" --text "$eval" "${window[@]}"
-    [ ${#key_tasks[@]} -eq 0 ] || mdq-eval choice -q -j "$jobs" --model "$1" "${key_tasks[@]}"
+    mdq-eval ppl -j "$jobs" --model "$1" --text "$eval" "${window[@]}" || return 1
+    [ ${#key_tasks[@]} -eq 0 ] || mdq-eval choice -q -j "$jobs" --model "$1" "${key_tasks[@]}" || return 1
     local of
     for of in given heldout; do
         mdq-eval mia -q -j "$jobs" --model "$1" --members "${!of}" --nonmembers "$nonmembers" ${reference:+--reference "$reference"} |
-            jq -c --arg of "$of" 'select(.metric == "mia") + {of: $of}'
+            jq -c --arg of "$of" 'select(.metric == "mia") + {of: $of}' || return 1
     done
 }
 size() { find "$1" -name '*.safetensors' -printf '%s\n' | awk '{ n += $1 } END { print n }'; }

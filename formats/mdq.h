@@ -27,7 +27,7 @@ enum { MDQ_MAJOR = 1, MDQ_MINOR = 0, MDQ_ARRAY_DIMS = 4 };
 
 /*
  * Model hash (in the header), tensor, kind, row, column. kind is the record's type `t`: "layer" (what belongs to a
- * whole layer), "tile", "hessian" and "gradient" (one panel of rows), "activations", ... Layer records: row = col = 0.
+ * whole layer), "tile", "hessian" and "gradient" (one panel of rows), "activations", "probe", ... Layer records: row = col = 0.
  * Panels: row = panel index, col = 0. Canonical order of a stream: layer order (the header's table), then kind (layer,
  * hessian, chart, tile, then others by name), then column, then row.
  */

@@ -226,7 +226,10 @@ bool mdq_key_finite(const char *kind, const char *key, size_t key_size)
         {"gradient", "contrast"}, {"gradient", "fisher"}, {"gradient", "gradient_dot"}, {"gradient", "output_gradient"},
         {"tile", "lle_weights"}, {"tile", "lle_residual"}, {"tile", "lle_embedding"}, {"tile", "tangent_normal"},
         {"tile", "row_scale"}, {"tile", "responsibilities"}, {"tile", "foot"}, {"tile", "normal"}, {"tile", "md_target"},
-        {"tile", "md"}, {"chart", "weight"}, {"chart", "noise"}, {"chart", "mean"}, {"chart", "basis"},
+        {"tile", "md"}, {"tile", "functional_rank"}, {"tile", "privacy_rank"}, {"tile", "s_func"}, {"tile", "s_priv"},
+        {"tile", "shift"}, {"tile", "drift"}, {"probe", "losses_sensitive"}, {"probe", "losses_matched"},
+        {"probe", "losses_heldout"}, {"probe", "losses_valid"}, {"probe", "losses_tasks"}, {"chart", "weight"},
+        {"chart", "noise"}, {"chart", "mean"}, {"chart", "basis"},
         {"chart", "dec_in"}, {"chart", "dec_bias"}, {"chart", "dec_out"}, {"chart", "enc_lin"}, {"chart", "enc_in"},
         {"chart", "enc_bias"}, {"chart", "enc_out"}, {"chart", "post_sd"},
     };

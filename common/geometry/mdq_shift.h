@@ -11,9 +11,9 @@
 enum mdq_err mdq_shift_factor(int64_t n, const float *h, int64_t first, int64_t D, double *l);
 
 /*
- * v [D], a unit vector with U^T v = 0, u [D, rank]: with c the direction A c - A U (U^T A U)^-1 U^T A c of design 1.3; c NULL: the same map
- * iterated from a random start, which goes to the normal direction of lowest cost in H. *size = its length before it was made a unit vector, 0
- * where there is no normal direction.
+ * v [D], a unit vector with U^T v = 0, u [D, rank]: with c the direction A c - A U (U^T A U)^-1 U^T A c of design 1.3; c NULL: the
+ * same map iterated from a random start, which goes to the normal direction of lowest cost in H. *size = its length before it was made
+ * a unit vector, 0 where there is no normal direction.
  */
 enum mdq_err mdq_shift_direction(int64_t D, const double *l, int64_t rank, const double *u, const double *c,
                                   struct mdq_random *random, double *v, double *size);

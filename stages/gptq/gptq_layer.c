@@ -19,31 +19,56 @@ static void add(const struct gptq_layer *l, const struct mdq_tile_place *p, int6
         to[i] += d[i];
 }
 
+static enum mdq_err add_drift(struct gptq_layer *l, struct mdq_record *rec, const struct mdq_tile_place *p, float *d)
+{
+    struct mdq_array a;
+    MDQ_TRY(mdq_record_get_array(rec, "drift", &a));
+    if (a.ndim != 2 || a.shape[0] != p->rows || a.shape[1] != p->cols)
+        return mdq_fail(MDQ_E_DATA, "drift: want [%lld, %lld], a row for each point", (long long)p->rows, (long long)p->cols);
+    MDQ_TRY(mdq_record_copy_f32(rec, "drift", p->rows * p->cols, d));
+    for (int64_t r = 0; r < p->rows; r++)
+        add(l, p, r, d + r * p->cols);
+    l->moved = true;
+    return MDQ_OK;
+}
+
+/* One for each sensitive or overlap point, in the order of the rows. */
+static enum mdq_err add_shifts(struct gptq_layer *l, struct mdq_record *rec, const struct mdq_tile_place *p, float *d)
+{
+    struct mdq_array label, shift;
+    int64_t n = 0;
+    if (!mdq_record_has(rec, "label"))
+        return mdq_fail(MDQ_E_DATA, "shift: there is no label that says whose they are");
+    MDQ_TRY(mdq_record_get_array(rec, "label", &label));
+    MDQ_TRY(mdq_record_get_array(rec, "shift", &shift));
+    if (label.dtype != MDQ_U8 || label.ndim != 1 || label.shape[0] != p->rows)
+        return mdq_fail(MDQ_E_DATA, "label: want u8 with %lld rows", (long long)p->rows);
+    const uint8_t *labels = label.data;
+    for (int64_t r = 0; r < p->rows; r++)
+        n += labels[r] == MDQ_SENSITIVE || labels[r] == MDQ_OVERLAP;
+    if (shift.ndim != 2 || shift.shape[0] != n || shift.shape[1] != p->cols)
+        return mdq_fail(MDQ_E_DATA, "shift: want [%lld, %lld], a row for each sensitive or overlap point", (long long)n,
+                        (long long)p->cols);
+    MDQ_TRY(mdq_record_copy_f32(rec, "shift", n * p->cols, d));
+    for (int64_t r = 0; r < p->rows; r++)
+        if (labels[r] == MDQ_SENSITIVE || labels[r] == MDQ_OVERLAP) {
+            add(l, p, r, d);
+            d += p->cols;
+        }
+    l->moved = true;
+    return MDQ_OK;
+}
+
 /* All points of a tile by its drift, those that are to be moved away by their shifts. */
 static enum mdq_err move_tile(struct gptq_layer *l, struct mdq_record *rec, const struct mdq_tile_place *p)
 {
-    struct mdq_array label, shift;
+    const bool drift = mdq_record_has(rec, "drift"), shift = mdq_record_has(rec, "shift");
+    if (!drift && !shift)
+        return MDQ_OK;
     float *d = mdq_alloc((size_t)(p->rows * p->cols), sizeof *d, "drift");
-    enum mdq_err err = d ? MDQ_OK : MDQ_E_INTERNAL;
-    if (err == MDQ_OK && mdq_record_has(rec, "drift")) {
-        l->moved = true;
-        if ((err = mdq_record_copy_f32(rec, "drift", p->rows * p->cols, d)) == MDQ_OK)
-            for (int64_t r = 0; r < p->rows; r++)
-                add(l, p, r, d + r * p->cols);
-    }
-    if (err == MDQ_OK && mdq_record_has(rec, "shift")) {
-        l->moved = true;
-        MDQ_GOTO(err, mdq_record_get_array(rec, "label", &label), done);
-        MDQ_GOTO(err, mdq_record_get_array(rec, "shift", &shift), done);
-        if (shift.ndim != 2 || shift.shape[0] > p->rows || label.dtype != MDQ_U8 || mdq_array_count(&label) != p->rows)
-            err = mdq_fail(MDQ_E_DATA, "shift: want one row of %lld for each sensitive or overlap point", (long long)p->cols);
-        else
-            err = mdq_record_copy_f32(rec, "shift", shift.shape[0] * p->cols, d);
-        for (int64_t r = 0, n = 0; r < p->rows && err == MDQ_OK; r++)
-            if (((const uint8_t *)label.data)[r] & MDQ_SENSITIVE && n < shift.shape[0])
-                add(l, p, r, d + n++ * p->cols);
-    }
-done:
+    enum mdq_err err = !d ? MDQ_E_INTERNAL : drift ? add_drift(l, rec, p, d) : MDQ_OK;
+    if (err == MDQ_OK && shift)
+        err = add_shifts(l, rec, p, d);
     free(d);
     return err;
 }

@@ -3,20 +3,17 @@
  * the geometry of mdq-lle and mdq-vae where it is there) and the statistics of mdq-calib, ranks all points, and probes the model
  * itself with points moved. Adds reasons, ranks, scores, label, md_target and shift to every tile; writes a record for every probe.
  *
- * One pass over the streams, layer by layer. Memory: a layer with its Hessian and gradients, 25 bytes a point, the texts' activations
+ * One pass over the streams, layer by layer. Memory: a layer with its Hessian and gradients, 110 bytes a point, the texts' activations
  * that are kept for probes (--memory), all blocks when they fit into the same, and a float for every weight for the protective shifts
- * (a temporary file above 1 GiB). With --thin (or -o to a pipe that mdq-gptq reads beside the tiles) inputs are read once; otherwise
- * they are read a second time and have to be files.
+ * (a temporary file above 1 GiB). With --thin inputs are read once; otherwise they are read a second time and have to be files.
  */
-#include <errno.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "mdq.h"
 #include "mdq_blas.h"
 #include "mdq_cli.h"
-#include "mdq_jansson.h"
 #include "mdq_layers.h"
 #include "mdq_log.h"
 #include "mdq_output.h"
@@ -40,6 +37,7 @@ struct state {
     struct score_search search;
     struct score_labels labels;
     struct mdq_writer *out;
+    struct mdq_output *report;
 };
 
 /* ---- first pass: what the statistics say ---- */
@@ -171,17 +169,43 @@ static enum mdq_err write_thin(struct state *s)
     return MDQ_OK;
 }
 
+/* The order of kinds within a layer: these first, all others by name (formats/mdq1.md). */
+static bool is_behind_probes(const char *kind)
+{
+    static const char *const first[] = {"layer", "hessian", "chart", "tile"};
+    for (int i = 0; i < 4; i++)
+        if (strcmp(kind, first[i]) == 0)
+            return false;
+    return strcmp(kind, "probe") > 0;
+}
+
+/* The inputs as they were read before: the second pass trusts what the first one found. */
+static enum mdq_err read_again(struct state *s, struct mdq_reader **again)
+{
+    MDQ_TRY(mdq_reader_open(again, s->o->inputs.v, s->o->inputs.n, &(struct mdq_reader_options){.threads = s->o->cli.jobs}));
+    char *before = mdq_header_json(mdq_reader_header(s->in)), *now = mdq_header_json(mdq_reader_header(*again));
+    enum mdq_err err = !before || !now ? MDQ_E_INTERNAL
+                       : strcmp(before, now) != 0 ? mdq_fail(MDQ_E_DATA, "input: changed while it was read") : MDQ_OK;
+    free(before);
+    free(now);
+    return err;
+}
+
 /* The inputs once more, with the keys added. Probes stand after the first layer's tiles. */
 static enum mdq_err write_full(struct state *s)
 {
     struct mdq_reader *again = NULL;
     bool put = false;
-    enum mdq_err err = mdq_reader_open(&again, s->o->inputs.v, s->o->inputs.n, &(struct mdq_reader_options){.threads = s->o->cli.jobs});
+    enum mdq_err err = read_again(s, &again);
     for (struct mdq_record *rec = NULL; err == MDQ_OK;) {
         MDQ_GOTO(err, mdq_reader_next(again, &rec), out);
         struct mdq_id id = rec ? mdq_record_id(rec) : (struct mdq_id){0};
         int of = rec ? mdq_header_find_layer(mdq_reader_header(again), id.tensor) : 0;
-        if (!put && (!rec || of != 0 || strcmp(id.kind, "probe") > 0) && (put = true))
+        if (of < 0 || of >= s->layers) {
+            err = mdq_fail(MDQ_E_DATA, "record of %s: not in the header's table of layers", id.tensor);
+            goto out;
+        }
+        if (!put && (!rec || of != 0 || is_behind_probes(id.kind)) && (put = true))
             MDQ_GOTO(err, put_probes(s), out);
         if (!rec)
             break;
@@ -196,9 +220,38 @@ out:
 
 /* ---- the whole ---- */
 
+/* A stream is believed to be about this model when every layer of its table is one, of the model's own shape. */
+static enum mdq_err check_layers(struct state *s, const struct mdq_header *h)
+{
+    const struct mdq_config *c = &s->model->config;
+    for (int i = 0; i < s->layers; i++) {
+        const struct mdq_layer_entry *e = s->layer[i] = mdq_header_layer(h, i);
+        enum mdq_linear linear;
+        int64_t rows = 0, cols = 0;
+        int block;
+        if (mdq_linear_parse(e->tensor, &block, &linear) == 0 && block >= 0 && block < c->layers)
+            mdq_linear_shape(c, linear, &rows, &cols);
+        if (e->rows != rows || e->cols != cols)
+            return mdq_fail(MDQ_E_DATA, "input: layer %s [%lld, %lld]: %s has none like it", e->tensor, (long long)e->rows,
+                            (long long)e->cols, s->model->dir);
+    }
+    return MDQ_OK;
+}
+
+/* Whether a second look at the inputs finds what the first one found. */
+static enum mdq_err check_files(const struct opts *o)
+{
+    struct stat st;
+    for (int i = 0; i < o->inputs.n && !o->cli.thin; i++)
+        if (stat(o->inputs.v[i], &st) == 0 && !S_ISREG(st.st_mode))
+            return mdq_fail(MDQ_E_USAGE, "%s: is no file and cannot be read twice: give --thin (new keys only), or files", o->inputs.v[i]);
+    return MDQ_OK;
+}
+
 static enum mdq_err init(struct state *s)
 {
     const struct opts *o = s->o;
+    MDQ_TRY(check_files(o));
     MDQ_TRY(mdq_model_open(&s->model, o->model));
     MDQ_TRY(mdq_model_hash(s->model, o->memo));
     MDQ_TRY(mdq_reader_open(&s->in, o->inputs.v, o->inputs.n, &(struct mdq_reader_options){.threads = o->cli.jobs}));
@@ -213,37 +266,38 @@ static enum mdq_err init(struct state *s)
     s->layer = mdq_alloc((size_t)s->layers + 1, sizeof *s->layer, "layers");
     if (!s->layer)
         return MDQ_E_INTERNAL;
-    for (int i = 0; i < s->layers; i++)
-        s->layer[i] = mdq_header_layer(h, i);
+    if (s->layers == 0)
+        return mdq_fail(MDQ_E_DATA, "input: holds no layers");
+    MDQ_TRY(check_layers(s, h));
     MDQ_TRY(score_case_new(&s->points, s->layer, s->layers));
     MDQ_TRY(score_stats_open(&s->stats, o->stats.v, o->stats.n, h));
     MDQ_TRY(score_read_texts(&s->texts, s->model, &o->files, score_stats_gradient_header(s->stats)));
     MDQ_TRY(score_prober_new(&s->prober, s->model, &s->texts, o->probes, o->memory));
     score_prober_set_spike(s->prober, o->spike);
-    return MDQ_OK;
+    /* before the long work: what cannot be written is known by now */
+    MDQ_TRY(derive_header(s));
+    if (o->report)
+        MDQ_TRY(mdq_output_open(&s->report, o->report, false));
+    return mdq_writer_open(&s->out, o->cli.output, s->head, &(struct mdq_writer_options){.level = o->cli.level, .threads = o->cli.jobs});
 }
 
 static enum mdq_err report(struct state *s, struct score_report *r)
 {
     char line[400], *text = NULL;
     size_t size = 0;
-    struct mdq_output *out = NULL;
     score_report_line(r, line, sizeof line);
     int64_t run, found;
     score_prober_counts(s->prober, &run, &found);
     mdq_log(MDQ_LOG_NOTE, "%s (%lld probes, %lld of them known)", line, (long long)s->search.n, (long long)found);
-    if (!s->o->report)
+    if (!s->report)
         return MDQ_OK;
     FILE *f = open_memstream(&text, &size);
     if (!f)
         return mdq_fail_nomem("report", 0);
     score_report_print(f, r);
-    enum mdq_err err = fclose(f) == 0 ? mdq_output_open(&out, s->o->report, false) : mdq_fail_nomem("report", size);
+    enum mdq_err err = fclose(f) == 0 ? mdq_output_write(s->report, text, size) : mdq_fail_nomem("report", size);
     if (err == MDQ_OK)
-        err = mdq_output_write(out, text, size);
-    if (err == MDQ_OK)
-        err = mdq_output_commit(&out);
-    mdq_output_abort(&out);
+        err = mdq_output_commit(&s->report);
     free(text);
     return err;
 }
@@ -262,9 +316,6 @@ static enum mdq_err work(struct state *s)
     MDQ_TRY(score_case_reasons(&s->points, o->fisher_share, o->privacy_share, r.spikes, r.n_spikes, &r.candidates));
     MDQ_TRY(score_control(&s->points, &s->search, o->write, o->cli.seed));
     MDQ_TRY(score_labels_make(&s->labels, &s->search));
-    MDQ_TRY(derive_header(s));
-    const struct mdq_writer_options w = {.level = o->cli.level, .threads = o->cli.jobs};
-    MDQ_TRY(mdq_writer_open(&s->out, o->cli.output, s->head, &w));
     MDQ_TRY(o->cli.thin ? write_thin(s) : write_full(s));
     MDQ_TRY(mdq_writer_finish(&s->out));
     return report(s, &r);
@@ -278,6 +329,7 @@ static enum mdq_err run(void *arg)
     if (err == MDQ_OK)
         err = work(&s);
     mdq_writer_abort(&s.out);
+    mdq_output_abort(&s.report);
     score_labels_free(&s.labels);
     score_search_free(&s.search);
     score_prober_free(&s.prober);

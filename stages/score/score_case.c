@@ -91,7 +91,7 @@ enum mdq_err score_case_rank(struct score_case *c)
         if (c->p[i].gain > 0)
             r[n++] = (struct ranked){c->p[i].cost, i};
     qsort(r, (size_t)n, sizeof *r, falling);
-    c->median_cost = n > 0 ? r[n / 2].value : 0;
+    c->median_cost = n > 0 ? (r[n / 2].value + r[(n - 1) / 2].value) / 2 : 0;
     c->with_gain = n;
     for (int64_t i = 0; i < n; i++)
         r[i].value = score_privacy_rank(c, r[i].at);
@@ -264,8 +264,11 @@ enum mdq_err score_random_points(const struct score_case *c, const int64_t *chos
         return MDQ_E_INTERNAL;
     for (int64_t i = 0; i < n; i++)
         used[chosen[i]] = 1;
-    for (*found = 0; *found < n && tries < 64 * c->points; tries++) {
-        int64_t at = with_shift && c->with_gain > 2 * n ? c->privacy[mdq_random_below(random, c->with_gain)] : mdq_random_below(random, c->points);
+    const int64_t among = with_shift ? c->with_gain : c->points;
+    for (*found = 0; *found < n && among > 0 && tries < 64 * c->points; tries++) {
+        int64_t at = mdq_random_below(random, among);
+        if (with_shift)
+            at = c->privacy[at];
         if (used[at])
             continue;
         used[at] = 1;

@@ -74,7 +74,8 @@ double score_drift_md(const struct score_case *c, int64_t point, const struct sc
 double score_drift_scale(const struct score_case *c, int64_t point, const struct score_drift *drift);
 /* The step at which the root mean square distortion over all points is `md`, were there no `most`. */
 double score_drift_step(const struct score_case *c, bool by_row, double md);
-/* n different points at random, none of them among chosen [n]: with_shift: only those that have a protective direction. */
+/* n different points at random (*found fewer where there are not as many), none of them among chosen [n], in the order of their numbers;
+ * with_shift: only those that have a protective direction. out [n]. */
 enum mdq_err score_random_points(const struct score_case *c, const int64_t *chosen, int64_t n, bool with_shift, struct mdq_random *random,
                                  int64_t *out, int64_t *found);
 

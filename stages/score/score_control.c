@@ -14,12 +14,17 @@ static enum mdq_err other_points(struct score_case *c, struct score_search *s, s
         return MDQ_E_INTERNAL;
     enum mdq_err err = score_random_points(c, c->privacy, n, true, random, others, &found);
     if (err == MDQ_OK && found < n)
-        err = mdq_fail(MDQ_E_DATA, "--write random-points: %lld points are too few to leave %lld others", (long long)c->points, (long long)n);
+        err = mdq_fail(MDQ_E_DATA, "--write random-points: %lld points are too few to leave %lld others", (long long)c->points,
+                       (long long)n);
+    for (int64_t i = 0; i < n && err == MDQ_OK && s->stays; i++)
+        s->stays[c->privacy[i]] = 0;
     for (int64_t i = 0; i < n && err == MDQ_OK; i++) {
-        if (s->stays)
-            s->stays[c->privacy[i]] = 0, s->stays[others[i]] = 1;
         c->privacy[i] = others[i]; /* the rank is not looked at any more */
+        if (s->stays)
+            s->stays[others[i]] = 1;
     }
+    for (int64_t i = 0; i < s->functional && err == MDQ_OK && s->stays; i++)
+        s->stays[c->functional[i]] = 1; /* one of them may have been sensitive too */
     free(others);
     return err;
 }

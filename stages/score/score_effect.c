@@ -42,7 +42,8 @@ static void measure(void *arg, const int32_t *count, double *out)
     at[SCORE_HELDOUT] = at[SCORE_MATCHED] + n[SCORE_MATCHED];
     at[SCORE_VALID] = at[SCORE_HELDOUT] + n[SCORE_HELDOUT] + (n[SCORE_HELDOUT] ? n[SCORE_MATCHED] : 0);
     at[SCORE_TASKS] = at[SCORE_VALID] + n[SCORE_VALID];
-    const double ppl0 = perplexity(p, p->before[SCORE_VALID], at[SCORE_VALID]), ppl1 = perplexity(p, p->after[SCORE_VALID], at[SCORE_VALID]);
+    const double ppl0 = perplexity(p, p->before[SCORE_VALID], at[SCORE_VALID]);
+    const double ppl1 = perplexity(p, p->after[SCORE_VALID], at[SCORE_VALID]);
     out[SCORE_PERPLEXITY] = ppl1;
     out[SCORE_DPPL] = ppl1 - ppl0;
     out[SCORE_DPPL_SHARE] = ppl1 / ppl0 - 1;
@@ -58,8 +59,9 @@ static void measure(void *arg, const int32_t *count, double *out)
             continue;
         struct mdq_roc_values b = mdq_roc_values(&p->roc[held][0], at[s]), a = mdq_roc_values(&p->roc[held][1], at[s]);
         const int32_t *matched = at[s] + n[s];
-        double rise = mean_of(p->after[s], n[s], at[s]) - mean_of(p->before[s], n[s], at[s]);
-        double rise_r = mean_of(p->after[SCORE_MATCHED], n[SCORE_MATCHED], matched) - mean_of(p->before[SCORE_MATCHED], n[SCORE_MATCHED], matched);
+        const double rise = mean_of(p->after[s], n[s], at[s]) - mean_of(p->before[s], n[s], at[s]);
+        const double rise_r = mean_of(p->after[SCORE_MATCHED], n[SCORE_MATCHED], matched) -
+                              mean_of(p->before[SCORE_MATCHED], n[SCORE_MATCHED], matched);
         o[0] = a.auc;
         o[1] = b.advantage - a.advantage;
         o[2] = (rise - rise_r) / log(2);

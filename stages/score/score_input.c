@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,11 +45,12 @@ static const char *seen(const json_t *gradients, const char *name, int64_t *reco
 
 static enum mdq_err other_records(const char *path, const char *what)
 {
-    return mdq_fail(MDQ_E_DATA, "%s: the gradients were made with other %s records: give the file that mdq-calib --gradients got", path, what);
+    return mdq_fail(MDQ_E_DATA, "%s: the gradients were made with other %s records: give the file that mdq-calib --gradients got", path,
+                    what);
 }
 
-static enum mdq_err read_records(struct score_texts *t, const struct mdq_tokenizer *k, const struct mdq_model *m, const struct score_files *f,
-                                 int ctx, const json_t *gradients)
+static enum mdq_err read_records(struct score_texts *t, const struct mdq_tokenizer *k, const struct mdq_model *m,
+                                 const struct score_files *f, int ctx, const json_t *gradients)
 {
     struct mdq_examples *s = &t->examples[SCORE_SENSITIVE], *r = &t->examples[SCORE_MATCHED], *h = &t->examples[SCORE_HELDOUT];
     char hash[33];
@@ -81,9 +83,9 @@ static enum mdq_err read_records(struct score_texts *t, const struct mdq_tokeniz
         if (common < 0)
             return MDQ_E_INTERNAL;
         if (common > 0)
-            return mdq_fail(MDQ_E_DATA, "%s: line %lld and %s: line %lld are the same text (%lld such pair%s): a record cannot be in two sets",
-                            pairs[i].a, (long long)pairs[i].x->line[x], pairs[i].b, (long long)pairs[i].y->line[y], (long long)common,
-                            common == 1 ? "" : "s");
+            return mdq_fail(MDQ_E_DATA, "%s: line %lld and %s: line %lld are the same text (%lld such pair%s): a record cannot be in "
+                            "two sets", pairs[i].a, (long long)pairs[i].x->line[x], pairs[i].b, (long long)pairs[i].y->line[y],
+                            (long long)common, common == 1 ? "" : "s");
     }
     keep(r, n, r->n - n);
     for (int set = SCORE_SENSITIVE; set <= SCORE_HELDOUT; set++) {
@@ -92,7 +94,7 @@ static enum mdq_err read_records(struct score_texts *t, const struct mdq_tokeniz
             keep(e, 0, f->records);
         if (e->n > 0 && e->n < FEW_RECORDS)
             mdq_log(MDQ_LOG_WARNING, "%lld %s records: a difference of the attack's advantage below about %.2f cannot be told from chance",
-                    (long long)e->n, score_set_names[set], 1.6 / __builtin_sqrt((double)e->n));
+                    (long long)e->n, score_set_names[set], 1.6 / sqrt((double)e->n));
     }
     return MDQ_OK;
 }

@@ -42,6 +42,12 @@ static double quadratic(const struct score_layer *l, const float *w, int64_t fir
     return sum;
 }
 
+/* Numbers near the largest that a float holds come in from a stream; what is made of them has to be ranked and written. */
+static float narrow(double x)
+{
+    return (float)fmin(fmax(x, -1e30), 1e30); /* NaN: the lowest */
+}
+
 static enum mdq_err one_point(const struct score_layer *l, const struct score_options *o, int64_t row, int64_t block, const double *factor,
                               double *u, double *c, double *v, struct score_point *p, float *d)
 {
@@ -57,11 +63,11 @@ static enum mdq_err one_point(const struct score_layer *l, const struct score_op
         length += (double)w[i] * w[i];
         p->fisher = fmaxf(p->fisher, fisher[i]);
     }
-    p->norm = (float)g->norm[at];
-    p->length = (float)sqrt(length);
+    p->norm = narrow(g->norm[at]);
+    p->length = narrow(sqrt(length));
     p->output = (float)sqrt(fmax(l->output[row], 0));
-    p->functional = (float)(fabs(l->dot[at]) +
-                            0.5 * l->output[row] * quadratic(l, w, first, D) / (double)(l->count > 0 ? l->count : 1));
+    p->functional = narrow(fabs(l->dot[at]) +
+                           0.5 * l->output[row] * quadratic(l, w, first, D) / (double)(l->count > 0 ? l->count : 1));
     memset(d, 0, sizeof *d * (size_t)D);
     if (!(size > 0) || !(g->norm[at] > 0))
         return MDQ_OK;
@@ -70,13 +76,13 @@ static enum mdq_err one_point(const struct score_layer *l, const struct score_op
     if (!(reach > 0))
         return MDQ_OK;
     for (int64_t i = 0; i < D; i++) {
-        d[i] = (float)(o->md * g->norm[at] * v[i]);
+        d[i] = narrow(o->md * g->norm[at] * v[i]);
         gain += c[i] * d[i];
         cost += 0.5 * (double)fisher[i] * d[i] * d[i];
     }
-    p->reach = (float)(reach * (double)l->count / g->norm[at]);
-    p->gain = (float)gain;
-    p->cost = (float)cost;
+    p->reach = narrow(reach * (double)l->count / g->norm[at]);
+    p->gain = narrow(gain);
+    p->cost = narrow(cost);
     return MDQ_OK;
 }
 
@@ -102,13 +108,15 @@ enum mdq_err score_layer(const struct score_layer *l, const struct score_options
     memset(out, 0, sizeof *out * (size_t)g->points);
     for (int64_t j = 0; j < g->blocks && !starved; j++) {
         const int64_t first = g->first[j], D = g->first[j + 1] - first;
-        if (mdq_shift_factor(g->cols, l->h, first, D, factor) != MDQ_OK)
+        if (mdq_shift_factor(g->cols, l->h, first, D, factor) != MDQ_OK) {
             starved = true;
+            break;
+        }
 #pragma omp parallel reduction(|| : starved)
         {
             double *u = mdq_alloc_aligned((size_t)(D * MDQ_CHART_MAX_DIM), sizeof *u, "tangent");
             double *c = mdq_alloc_aligned((size_t)(2 * D), sizeof *c, "direction");
-            bool ready = u && c && !starved;
+            const bool ready = u && c;
             starved = starved || !ready;
 #pragma omp for schedule(dynamic, 8)
             for (int64_t r = 0; r < g->rows; r++)

@@ -10,7 +10,8 @@
 enum { KEY_MODEL = 0x2001, KEY_STATS, KEY_SENSITIVE, KEY_MATCHED, KEY_HELDOUT, KEY_VALID, KEY_VALID_SKIP, KEY_VALID_TOKENS, KEY_TASKS,
        KEY_TASK_LIMIT, KEY_RECORDS, KEY_WHOLE, KEY_CTX, KEY_MEMO, KEY_PROBES, KEY_REPORT, KEY_LAMBDA, KEY_BUDGET, KEY_FUNCTIONAL_PPL,
        KEY_FUNCTIONAL_ACCURACY, KEY_FUNCTIONAL_CAP, KEY_SENSITIVE_CAP, KEY_BITS, KEY_ADVANTAGE, KEY_MD_FUNCTIONAL, KEY_MD_SENSITIVE,
-       KEY_WEIGHTS, KEY_OUTLIER, KEY_FISHER, KEY_PRIVACY, KEY_SUPER, KEY_DRIFT, KEY_DRIFT_CAP, KEY_WRITE, KEY_CONTROLS, KEY_RESAMPLES, KEY_MEMORY };
+       KEY_WEIGHTS, KEY_OUTLIER, KEY_FISHER, KEY_PRIVACY, KEY_SUPER, KEY_DRIFT, KEY_DRIFT_CAP, KEY_WRITE, KEY_CONTROLS, KEY_RESAMPLES,
+       KEY_MEMORY };
 
 const struct argp_option score_option_table[] = {
     {"model", KEY_MODEL, "DIR", 0, "the model folder", 1},
@@ -31,8 +32,10 @@ const struct argp_option score_option_table[] = {
     {"report", KEY_REPORT, "FILE", 0, "write what was found, with its evidence, as text", 2},
     {"memory", KEY_MEMORY, "MIB", 0, "for activations that probes start from, and for the blocks (default 1024)", 2},
     {"lambda", KEY_LAMBDA, "L", 0, "privacy preference, above 0 and below 1 (default 0.5)", 3},
-    {"budget", KEY_BUDGET, "PERCENT", 0, "rise of perplexity that forgetting may cost at lambda 0.5; x lambda / (1 - lambda) (default 1)", 3},
-    {"drift-share", KEY_DRIFT, "PERCENT", 0, "how much of the budget is left to the drift of all other points (default 50, 0: they stay)", 3},
+    {"budget", KEY_BUDGET, "PERCENT", 0, "rise of perplexity that forgetting may cost at lambda 0.5; x lambda / (1 - lambda) "
+                                         "(default 1)", 3},
+    {"drift-share", KEY_DRIFT, "PERCENT", 0, "how much of the budget is left to the drift of all other points (default 50, "
+                                             "0: they stay)", 3},
     {"drift-cap", KEY_DRIFT_CAP, "MD", 0, "distortion beyond which no point drifts (default 1)", 3},
     {"functional-ppl", KEY_FUNCTIONAL_PPL, "X", 0, "a functional block raises perplexity by X or more (default 0.3)", 3},
     {"functional-accuracy", KEY_FUNCTIONAL_ACCURACY, "POINTS", 0, "and lowers the accuracy of the tasks by so many points (default 4)", 3},
@@ -58,8 +61,8 @@ void score_options_default(struct opts *o)
     *o = (struct opts){
         .files = {.valid_tokens = 32768, .task_limit = 500},
         .t = {.functional_ppl = 0.3, .functional_accuracy = 0.04, .functional_cap = 0.05, .sensitive_cap = 0.01, .sensitive_bits = 8,
-              .sensitive_advantage = 0.2, .budget = 0.01, .drift_share = 0.5, .drift_cap = 1, .lambda = 0.5, .md_functional = 0.4, .md_sensitive = 0.6,
-              .weight_functional = 0.5, .weight_sensitive = 0.5, .controls = 1, .resamples = 1000},
+              .sensitive_advantage = 0.2, .budget = 0.01, .drift_share = 0.5, .drift_cap = 1, .lambda = 0.5, .md_functional = 0.4,
+              .md_sensitive = 0.6, .weight_functional = 0.5, .weight_sensitive = 0.5, .controls = 1, .resamples = 1000},
         .deviations = 6, .fisher_share = 0.0005, .privacy_share = 0.01, .spike = 100,
     };
 }
@@ -157,9 +160,10 @@ error_t score_parse(int key, char *arg, struct argp_state *state)
 char *score_provenance(const struct opts *o, const struct score_texts *x)
 {
     const struct score_thresholds *t = &o->t;
-    json_t *j = json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:[f,f],s:f,s:f,s:f,s:f,s:i,s:i,s:s,s:I}", "lambda", t->lambda, "budget",
-                          t->budget, "drift_share", t->drift_share, "drift_cap", t->drift_cap, "functional_ppl", t->functional_ppl, "functional_accuracy", t->functional_accuracy, "functional_cap",
-                          t->functional_cap, "sensitive_cap", t->sensitive_cap, "sensitive_bits", t->sensitive_bits,
+    json_t *j = json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:[f,f],s:f,s:f,s:f,s:f,s:i,s:i,s:s,s:I}",
+                          "lambda", t->lambda, "budget", t->budget, "drift_share", t->drift_share, "drift_cap", t->drift_cap,
+                          "functional_ppl", t->functional_ppl, "functional_accuracy", t->functional_accuracy,
+                          "functional_cap", t->functional_cap, "sensitive_cap", t->sensitive_cap, "sensitive_bits", t->sensitive_bits,
                           "sensitive_advantage", t->sensitive_advantage, "md_functional", t->md_functional, "md_sensitive",
                           t->md_sensitive, "weights", t->weight_functional, t->weight_sensitive, "outlier", o->deviations,
                           "fisher_share", o->fisher_share, "privacy_share", o->privacy_share, "super", o->spike, "controls", t->controls,

@@ -329,7 +329,9 @@ static enum mdq_err blocks(struct score_prober *p, int first, const struct score
             memcpy((float *)p->kept.p + (size_t)(i / p->stride) * boundary, p->x.p, boundary * sizeof(float));
         if (base) {
             memset(p->in_max, 0, (size_t)c->intermediate * sizeof *p->in_max);
+            memset(p->at_max, 0, (size_t)c->intermediate * sizeof *p->at_max);
             p->in_top = 0;
+            p->n_spikes = i == 0 ? 0 : p->n_spikes; /* asked again */
         }
         int64_t here = done, size = 0;
         while (here < n && moves[here].block == i)
@@ -382,6 +384,16 @@ static enum mdq_err head(struct score_prober *p, struct score_losses *out)
     return err;
 }
 
+/* What is not finite is no answer, and is not kept. */
+static enum mdq_err check(const struct score_losses *l)
+{
+    for (int s = 0; s < SCORE_SETS; s++)
+        for (int64_t i = 0; i < l->n[s]; i++)
+            if (!isfinite(l->values[s][i]))
+                return mdq_fail(MDQ_E_DATA, "the loss of %s text %lld is not finite", score_set_names[s], (long long)i + 1);
+    return MDQ_OK;
+}
+
 static enum mdq_err run(struct score_prober *p, struct score_move *moves, int64_t n, struct score_losses *out)
 {
     const size_t boundary = (size_t)p->tokens * (size_t)p->model->config.hidden;
@@ -401,7 +413,8 @@ static enum mdq_err run(struct score_prober *p, struct score_move *moves, int64_
     MDQ_TRY(blocks(p, first, moves, n));
     p->have_kept = true;
     p->run++;
-    return head(p, out);
+    MDQ_TRY(head(p, out));
+    return check(out);
 }
 
 enum mdq_err score_probe(struct score_prober *p, struct score_move *moves, int64_t n, struct score_losses *out)
@@ -425,6 +438,8 @@ enum mdq_err score_probe(struct score_prober *p, struct score_move *moves, int64
         p->found++;
         return MDQ_OK;
     }
-    MDQ_TRY(run(p, moves, n, out));
+    enum mdq_err err = run(p, moves, n, out);
+    if (err != MDQ_OK)
+        return n > 0 ? mdq_fail_in(err, "%s, %lld points moved", p->model->dir, (long long)n) : mdq_fail_in(err, "%s", p->model->dir);
     return p->folder && n > 0 ? score_cache_put(p->folder, key, out) : MDQ_OK;
 }

@@ -120,9 +120,11 @@ enum mdq_err score_put_probe(struct mdq_record *rec, const struct score_search *
     const struct score_probed *p = &s->probed[probe];
     json_t *o = json_object(), *texts = json_object();
     bool bad = !o || !texts || json_object_set_new(o, "moved", json_string(kinds[p->kind])) != 0 ||
-               json_object_set_new(o, "first", json_integer(p->first)) != 0 || json_object_set_new(o, "points", json_integer(p->points)) != 0 ||
-               json_object_set_new(o, "norm", json_real(p->norm)) != 0 || json_object_set_new(o, "drift", json_real(p->drift)) != 0 ||
-               (p->kind == SCORE_OF_DRIFT && json_object_set_new(o, "by_row", json_boolean(p->by_row)) != 0) || json_object_set_new(o, "model", json_string(p->losses.model)) != 0 ||
+               json_object_set_new(o, "first", json_integer(p->first)) != 0 ||
+               json_object_set_new(o, "points", json_integer(p->points)) != 0 || json_object_set_new(o, "norm", json_real(p->norm)) != 0 ||
+               json_object_set_new(o, "drift", json_real(p->drift)) != 0 ||
+               (p->kind == SCORE_OF_DRIFT && json_object_set_new(o, "by_row", json_boolean(p->by_row)) != 0) ||
+               json_object_set_new(o, "model", json_string(p->losses.model)) != 0 ||
                (p->control && json_object_set_new(o, "control", json_string(p->control)) != 0) ||
                json_object_set_new(o, "passed", json_boolean(p->passed)) != 0;
     for (int k = 0; k < SCORE_SETS && !bad; k++)

@@ -20,8 +20,8 @@ static const char *with_interval(const struct score_value *v, double scale, int 
 
 static void print_texts(FILE *f, const struct score_texts *t)
 {
-    fprintf(f, "texts        %lld members given, %lld matched records that the gradients did not see", (long long)t->examples[SCORE_SENSITIVE].n,
-            (long long)t->examples[SCORE_MATCHED].n);
+    fprintf(f, "texts        %lld members given, %lld matched records that the gradients did not see",
+            (long long)t->examples[SCORE_SENSITIVE].n, (long long)t->examples[SCORE_MATCHED].n);
     if (t->examples[SCORE_HELDOUT].n > 0)
         fprintf(f, ", %lld members not given", (long long)t->examples[SCORE_HELDOUT].n);
     fprintf(f, ",\n             %lld windows of general text of %lld tokens, %lld task items\n", (long long)t->examples[SCORE_VALID].n,
@@ -79,26 +79,29 @@ static void print_functional(FILE *f, const struct score_search *s)
 static void print_verdict(FILE *f, const struct score_search *s)
 {
     const struct score_thresholds *t = s->t;
+    if (!s->prefers) {
+        fprintf(f, "  No evidence of memorisation: the model does not prefer the members to the matched records\n"
+                   "  (AUC %s). The sensitive set is empty.\n\n", with_interval(&s->probed[0].effect.v[SCORE_AUC], 1, 3));
+        return;
+    }
     if (score_moved(s) < 0) {
         fprintf(f, "  Not even one point fits into the budget: there is no sensitive set.\n\n");
         return;
     }
     const struct score_probed *p = &s->probed[score_moved(s)];
     if (!s->memorised) {
-        fprintf(f, "  No evidence of memorisation: ");
-        if (!(s->probed[0].effect.v[SCORE_AUC].low > 0.5))
-            fprintf(f, "the model does not prefer the members to the matched records\n  (AUC %s)", with_interval(&s->probed[0].effect.v[SCORE_AUC], 1, 3));
-        else
-            fprintf(f, "moving points makes the members no less likely than the matched records\n  (H_sens %s bits)",
-                    with_interval(&p->effect.v[SCORE_HSENS], 1, 2));
-        fprintf(f, ". The sensitive set is empty.\n\n");
+        fprintf(f, "  No evidence of memorisation: moving points makes the members no less likely than the matched records\n"
+                   "  (H_sens %s bits). The sensitive set is empty.\n\n", with_interval(&p->effect.v[SCORE_HSENS], 1, 2));
         return;
     }
     fprintf(f, "  The sensitive set: the first %lld points of the rank%s", (long long)s->sensitive, s->capped ? ", as many as may be" : "");
     if (s->drift > 0)
         fprintf(f, "; the others drift by a distortion of %.4f (root mean square)%s", s->drift,
                 s->how.by_row ? ", rows of large\n  output gradients less (marked r)" : "");
-    fprintf(f, ".\n  Together %.0f %% of the budget (upper end of the interval).\n", 100 * s->spent);
+    if (s->spent > 0)
+        fprintf(f, ".\n  Together %.0f %% of the budget (upper end of the interval).\n", 100 * s->spent);
+    else
+        fprintf(f, ".\n  Together nothing of the budget.\n");
     if (s->enough)
         fprintf(f, "  What is moved reaches the thresholds (%g bits, %g of advantage).\n\n", t->sensitive_bits, t->sensitive_advantage);
     else
@@ -123,9 +126,9 @@ static void print_sensitive(FILE *f, const struct score_search *s)
             snprintf(points, sizeof points, "%lld, drift %.4f%s", (long long)p->points, p->drift, p->by_row ? " r" : "");
         else
             snprintf(points, sizeof points, "%lld", (long long)p->points);
-        fprintf(f, "  %-18s  %-22s  %-22s  %-20s  %-20s", p->control ? p->control : points, with_interval(&p->effect.v[SCORE_DPPL_SHARE], 100, 2),
-                with_interval(&p->effect.v[SCORE_HSENS], 1, 2), with_interval(&p->effect.v[SCORE_AUC], 1, 3),
-                with_interval(&p->effect.v[SCORE_DADVANTAGE], 1, 3));
+        fprintf(f, "  %-18s  %-22s  %-22s  %-20s  %-20s", p->control ? p->control : points,
+                with_interval(&p->effect.v[SCORE_DPPL_SHARE], 100, 2), with_interval(&p->effect.v[SCORE_HSENS], 1, 2),
+                with_interval(&p->effect.v[SCORE_AUC], 1, 3), with_interval(&p->effect.v[SCORE_DADVANTAGE], 1, 3));
         if (heldout)
             fprintf(f, "  %.2f, %.3f, %.3f", p->effect.v[SCORE_HSENS_HELDOUT].value, p->effect.v[SCORE_AUC_HELDOUT].value,
                     p->effect.v[SCORE_DADVANTAGE_HELDOUT].value);
@@ -182,5 +185,6 @@ void score_report_line(const struct score_report *r, char *buf, size_t size)
                  s->probed[0].effect.v[SCORE_AUC].value, v[SCORE_AUC].value, 100 * v[SCORE_DPPL_SHARE].value,
                  s->enough ? "" : " (below threshold)");
     } else
-        snprintf(buf + n, size - (size_t)n, "; %s", score_moved(s) >= 0 ? "no evidence of memorisation" : "nothing fits into the budget");
+        snprintf(buf + n, size - (size_t)n, "; %s",
+                 s->prefers && score_moved(s) < 0 ? "nothing fits into the budget" : "no evidence of memorisation");
 }

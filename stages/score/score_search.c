@@ -261,7 +261,7 @@ static void take_drift(struct score_search *s, const struct drifting *d)
 
 /*
  * First by what carries over best to members that are not given. Where the budget ends that and not the attack, rows are weighed by
- * their output gradients too, which buys more for the same perplexity (docs/results.md has both).
+ * their output gradients too, which buys more for the same perplexity (docs/scoring.md).
  */
 static enum mdq_err find_drift(struct score_search *s)
 {
@@ -295,14 +295,16 @@ static enum mdq_err judge(struct score_search *s)
 {
     const int64_t moved = score_moved(s);
     int64_t at;
+    /* Moving points against the very members at hand makes them less likely even where they were never seen in training: only a model
+     * that already prefers members to unseen text has something to forget. */
+    s->prefers = s->probed[0].effect.v[SCORE_AUC].low > 0.5;
     if (moved < 0)
         return MDQ_OK;
     const struct score_value *v = s->probed[moved].effect.v;
-    /* Moving points against the very members at hand makes them less likely even where they were never seen in training: only a model
-     * that already prefers members to unseen text has something to forget. */
-    s->memorised = v[SCORE_HSENS].low > 0 && s->probed[0].effect.v[SCORE_AUC].low > 0.5;
+    s->memorised = v[SCORE_HSENS].low > 0 && s->prefers;
     s->enough = v[SCORE_HSENS].value >= s->t->sensitive_bits && v[SCORE_DADVANTAGE].value >= s->t->sensitive_advantage;
-    s->spent = fmax(v[SCORE_DPPL_SHARE].value, v[SCORE_DPPL_SHARE].high) / score_budget(s->t);
+    const double most = fmax(v[SCORE_DPPL_SHARE].value, v[SCORE_DPPL_SHARE].high);
+    s->spent = most > 0 ? most / score_budget(s->t) : 0;
     if (s->sensitive > 0)
         MDQ_TRY(ask_controls(s, SCORE_OF_SENSITIVE, 0, s->sensitive));
     for (int i = 0; i < s->t->controls && s->drift > 0; i++) {

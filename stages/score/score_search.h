@@ -1,7 +1,7 @@
 /*
  * The two sets of design 1.3, found by probes: what the model cannot do without, and what can be moved to make it forget; and how far
  * all other points may drift the same way. (The drift is not in the design. A budget that is spread over all points makes the model
- * forget more than one spent on a few that move far: docs/results.md.)
+ * forget more than one spent on a few that move far: docs/scoring.md.)
  */
 #ifndef SCORE_SEARCH_H
 #define SCORE_SEARCH_H
@@ -48,7 +48,8 @@ struct score_search {
     double drift;                  /* the drift's root mean square distortion, before it is cut at the cap; 0: none */
     struct score_drift how;        /* the same as a step for every point */
     int64_t functional_whole, sensitive_whole, drift_whole; /* the probes of the whole sets, of the sensitive one with drift; -1: none */
-    bool memorised;  /* members' losses and H_sens are beyond chance */
+    bool prefers;    /* before anything is moved the loss attack's AUC is above 1/2, beyond chance */
+    bool memorised;  /* that, and H_sens of what is moved is above 0, beyond chance */
     bool enough;     /* what is moved reaches the thresholds */
     bool by_budget;  /* the drift ended at the budget, not where the attack finds nothing more */
     bool capped;     /* the set ended at its cap, not at the budget */

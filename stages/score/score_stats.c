@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct score_stats {
     struct mdq_hessians *hessians;
@@ -28,6 +29,9 @@ static enum mdq_err take(struct score_stats *s, const char *path, const struct m
         err = mdq_fail(MDQ_E_DATA, "%s: holds neither Hessians nor gradients: --stats wants what mdq-calib writes", path);
     else if ((hessian && s->hessians) || (gradient && s->gradients))
         err = mdq_fail(MDQ_E_DATA, "%s: %s came from another stream already", path, hessian && s->hessians ? "Hessians" : "gradients");
+    struct stat st;
+    if (err == MDQ_OK && hessian && gradient && (strcmp(path, "-") == 0 || stat(path, &st) != 0 || !S_ISREG(st.st_mode)))
+        err = mdq_fail(MDQ_E_USAGE, "--stats %s: holds Hessians and gradients and is read twice: it has to be a file", path);
     if (err == MDQ_OK && hessian && gradient)
         err = mdq_reader_open(&again, &one, 1, &(struct mdq_reader_options){.threads = 1});
     if (err == MDQ_OK && gradient) {
@@ -147,7 +151,12 @@ static enum mdq_err next(struct score_stats *s, struct mdq_record **rec)
 enum mdq_err score_stats_layer(struct score_stats *s, const struct mdq_layer_entry *e, const struct mdq_hessian **h,
                                const struct score_gradient **g)
 {
+    const struct mdq_header *head = mdq_reader_header(s->gradients);
+    const int at = mdq_header_find_layer(head, e->tensor);
     bool fresh;
+    if (at >= 0 && mdq_header_layer(head, at)->tile_cols != e->tile_cols)
+        return mdq_fail(MDQ_E_DATA, "%s: gradients of %s: of %lld column blocks, but the tiles have %lld: mdq-calib cuts as mdq-tile "
+                        "does by default", s->path, e->tensor, (long long)mdq_header_layer(head, at)->tile_cols, (long long)e->tile_cols);
     MDQ_TRY(mdq_hessians_find(s->hessians, e, h, &fresh));
     MDQ_TRY(reserve(s, e));
     int64_t done = 0;

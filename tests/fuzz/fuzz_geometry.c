@@ -1,7 +1,8 @@
 /*
- * Geometry that contradicts itself: a layer's charts, feet, neighbours and labels with keys missing, of other types, shapes and
- * values, as a stream may hold them after any program. Whatever is in them, reading them fails with an error or the
- * distortions that come of them are numbers. A file's bytes choose what is wrong; without one random bytes do.
+ * Geometry that contradicts itself: a layer's charts, feet, neighbours, labels, shifts and drifts with keys
+ * missing, of other types, shapes and values, as a stream may hold them after any program. Whatever is in them, reading them
+ * fails with an error, or targets and distortions that come of them are numbers. A file's bytes choose what is wrong; without
+ * one random bytes do.
  */
 #include <math.h>
 #include <stdio.h>
@@ -10,8 +11,9 @@
 #include <time.h>
 
 #include "gptq_distortion.h"
+#include "gptq_layer.h"
 
-enum { ROWS = 12, COLS = 10, BLOCKS = 2, K = 3, ROUNDS = 20000, SECONDS = 15 };
+enum { ROWS = 12, COLS = 10, BLOCKS = 2, K = 3, SENSITIVE = 2, ROUNDS = 20000, SECONDS = 15 };
 
 static const uint8_t *input;
 static size_t left;
@@ -108,20 +110,33 @@ static struct mdq_record *tile(int64_t col)
     put(r, "normal", MDQ_F32, 1, ROWS, 0, 0.5);
     put(r, "lle_neighbours", MDQ_U16, 2, ROWS, K, 0);
     put(r, "tangent_normal", MDQ_F32, 1, ROWS, 0, 0.5);
-    put(r, "label", MDQ_U8, 1, ROWS, 0, 0);
+    uint8_t label[ROWS] = {0};
+    int64_t moved = 0;
+    for (int i = 0; next() > 9 && i < SENSITIVE; i++) /* two of them, for most bytes */
+        label[(unsigned)(5 * i) % ROWS] = i % 2 ? MDQ_SENSITIVE : MDQ_OVERLAP, moved++;
+    if (next() == 8)
+        label[1] = (uint8_t)next();
+    struct mdq_array of = {.dtype = MDQ_U8, .ndim = 1, .shape = {next() == 7 ? ROWS - 1 : ROWS}, .data = label};
+    of.bytes = (size_t)of.shape[0];
+    if (next() != 6 && mdq_record_set_array(r, "label", &of))
+        exit(3);
     put(r, "md_target", MDQ_F32, 1, ROWS, 0, 0.4);
+    put(r, "shift", MDQ_F32, 2, moved, COLS / BLOCKS, 0.3);
+    put(r, "drift", MDQ_F32, 2, ROWS, COLS / BLOCKS, 0.01);
     return r;
 }
 
 /* Whether it could be read. */
 static bool try_bytes(const uint8_t *p, size_t n)
 {
-    struct mdq_layer_tiles l = {.entry = {.tensor = "w", .rows = ROWS, .cols = COLS, .tile_rows = 1, .tile_cols = BLOCKS}};
+    struct gptq_layer layer = {.tiles = {.entry = {.tensor = "w", .rows = ROWS, .cols = COLS, .tile_rows = 1, .tile_cols = BLOCKS}}};
+    struct mdq_layer_tiles l;
     struct mdq_points g = {0};
     float md[ROWS * BLOCKS];
     uint8_t codes[ROWS * COLS];
     struct quant_grid grid = {0};
     input = p, left = n;
+    l = layer.tiles;
     struct mdq_record *all[1 + 2 * BLOCKS] = {new_record("layer", 0, 0)};
     int count = 1;
     bool charts = next() != 1;
@@ -135,7 +150,12 @@ static bool try_bytes(const uint8_t *p, size_t n)
     for (int i = 0; i < count; i++)
         l.held[l.n++] = all[i];
     l.capacity = count;
-    bool good = mdq_layer_tiles_assemble(&l) == MDQ_OK && mdq_points_read(&g, &l) == MDQ_OK;
+    layer.tiles = l;
+    bool good = gptq_layer_assemble(&layer) == MDQ_OK && mdq_points_read(&g, &layer.tiles) == MDQ_OK;
+    l = layer.tiles;
+    for (int i = 0; good && i < ROWS * COLS; i++)
+        if (isnan(layer.target[i]))
+            abort();
     if (good) {
         struct quant_outcome out;
         if (quant_grid_fit(&grid, l.w, ROWS, COLS, &(struct quant_spec){3, 0, true, MDQ_F16}) || quant_rtn(l.w, &grid, codes, &out))
@@ -150,7 +170,7 @@ static bool try_bytes(const uint8_t *p, size_t n)
     }
     quant_grid_free(&grid);
     mdq_points_free(&g);
-    mdq_layer_tiles_free(&l);
+    gptq_layer_free(&layer);
     return good;
 }
 
@@ -174,8 +194,8 @@ int main(int argc, char **argv)
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
-            bytes[state % 90] = (uint8_t)(state >> 40) % 10;
-            bytes[(state >> 10) % 90] = (uint8_t)(state >> 50);
+            bytes[state % 110] = (uint8_t)(state >> 40) % 10;
+            bytes[(state >> 10) % 110] = (uint8_t)(state >> 50);
         }
         good += try_bytes(bytes, sizeof bytes);
     }

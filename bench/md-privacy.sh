@@ -26,7 +26,7 @@ for md in "${mds[@]}"; do
         # shellcheck disable=SC2086
         mdq-score -q -j "$jobs" --model "$model" --stats "$stats" --sensitive "$given" --matched "$matched" --heldout "$heldout" \
             --valid "$valid" --probes "$out/probes" --md-sensitive "$md" --md-functional "$(jq -n "[$md, 0.4] | min")" --drift-share 0 \
-            --sensitive-cap "$share" --budget 1000000 --functional-cap 0 --controls 3 $score --thin -o "$out/md-$md.mdq" $tiles
+            --sensitive-cap "$share" --budget 1000000 --functional-cap 0 --controls 2 $score --thin -o "$out/md-$md.mdq" $tiles
 done
 for md in "${mds[@]}"; do
     mdq-view "$out/md-$md.mdq" | jq -c --argjson md "$md" 'select(.t == "probe") | .probe | select(.moved == "sensitive") | . + {md: $md}'
@@ -35,7 +35,8 @@ jq -rs '
     def r(d): . * pow(10; d) | round / pow(10; d) | tostring;
     def span(k; d): if . == null then "-" else (.[0] * k | r(d)) + (if length > 1 then " [" + (.[1] * k | r(d)) + ", " + (.[2] * k | r(d)) + "]" else "" end) end;
     def pad(n): . + " " * ([n - length, 0] | max);
-    ["MD    direction        " , "perplexity, %" | pad(22)] + (["H_sens, bits", "fall of advantage", "not given: H_sens", "fall, not given"] | map(pad(26))) | join(""),
+    ((["MD" | pad(6)] + ["direction" | pad(17)] + ["perplexity, %" | pad(22)] +
+      (["H_sens, bits", "fall of advantage", "not given: H_sens", "fall, not given"] | map(pad(26)))) | join("")),
     (group_by(.md)[] | (map(.points) | max) as $n | map(select(.points == $n)) |
      (map(select(.control == null))[0:1] + map(select(.control == "random direction")) + map(select(.control == "random points")))[]
      | [(.md | tostring | pad(6)), (.control // "protective" | pad(17)), (.perplexity_rise_share | span(100; 2) | pad(22)),

@@ -163,7 +163,7 @@ benches: $(BENCHES)
 ## man: the manual pages, in build/man
 man: $(MANPAGES)
 
-## demo: quantize the example model to 4 and 3 bits and compare (two minutes)
+## demo: quantize an example model plainly and selectively, measure and attack it (three minutes)
 demo: all tools
 	$(Q)MDQ_BIN=$(abspath $(BINDIR)) MDQ_TOOLS=$(abspath $(BUILD)) examples/demo/run
 

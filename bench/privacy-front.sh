@@ -33,9 +33,10 @@ jq -rs '
     def r(d): . * pow(10; d) | round / pow(10; d);
     def ranks: . as $v | [range(length)] | map(. as $i | [$v[] | select(. < $v[$i])] | length) as $low
         | [range($v | length)] | map(. as $i | $low[$i] + ([$v[] | select(. == $v[$i])] | length + 1) / 2);
-    def corr(x; y): ([x, y] | map(add / length)) as [$a, $b] | [range(x | length)] | map((x[.] - $a) * (y[.] - $b)) | add as $c
-        | ([x[] | (. - $a) * (. - $a)] | add) as $p | ([y[] | (. - $b) * (. - $b)] | add) as $q | if $p == 0 or $q == 0 then null else $c / (($p * $q) | sqrt) end;
-    def spearman(x; y): corr((x | ranks); (y | ranks));
+    def corr($x; $y): ([$x, $y] | map(add / length)) as [$a, $b] | ([range($x | length) | ($x[.] - $a) * ($y[.] - $b)] | add) as $c
+        | ([$x[] | (. - $a) * (. - $a)] | add) as $p | ([$y[] | (. - $b) * (. - $b)] | add) as $q
+        | if $p == 0 or $q == 0 then null else $c / (($p * $q) | sqrt) end;
+    def spearman($x; $y): corr(($x | ranks); ($y | ranks));
     . as $all | "lambda  perplexity over plain, %  accuracy, %  advantage, given  advantage, not given",
     (.[] | "\(.lambda)     \(.over | r(2))                     \(.accuracy | r(2))        \(.given | r(3))             \(.held | r(3))"),
     "Spearman of lambda with the advantage: given \(spearman(map(.lambda); map(.given)) | r(2)), not given \(spearman(map(.lambda); map(.held)) | r(2)); both together \(spearman(map(.lambda); map(.given + .held)) | r(2)); with perplexity \(spearman(map(.lambda); map(.over)) | r(2))"' "$out/front.jsonl"
@@ -48,10 +49,10 @@ jq -rs '
     "<rect width=\"640\" height=\"400\" fill=\"white\"/><path d=\"M60 40V340H600\" fill=\"none\" stroke=\"black\"/>",
     "<text x=\"330\" y=\"385\" text-anchor=\"middle\">perplexity over plain GPTQ, %</text>",
     "<text x=\"20\" y=\"190\" text-anchor=\"middle\" transform=\"rotate(-90 20 190)\">best advantage of the attacks</text>",
-    (["given", "#1f77b4", .[0].plain_given], ["held", "#d62728", .[0].plain_held]) as [$k, $color, $plain]
+    ((["given", "#1f77b4", .[0].plain_given], ["held", "#d62728", .[0].plain_held]) as [$k, $color, $plain]
     | "<path d=\"M\(map("\(.over | x | r) \(.[$k] | y | r)") | join("L"))\" fill=\"none\" stroke=\"\($color)\"/>",
       (.[] | "<circle cx=\"\(.over | x | r)\" cy=\"\(.[$k] | y | r)\" r=\"4\" fill=\"\($color)\"/><text x=\"\(.over | x + 6 | r)\" y=\"\(.[$k] | y - 6 | r)\" fill=\"\($color)\">\(.lambda)</text>"),
-      "<circle cx=\"\(0 | x | r)\" cy=\"\($plain | y | r)\" r=\"4\" fill=\"none\" stroke=\"\($color)\"/><text x=\"\(0 | x + 6 | r)\" y=\"\($plain | y - 6 | r)\" fill=\"\($color)\">plain, \(if $k == "held" then "not given" else "given" end)</text>",
-    (["0", 0], ["\($right | r)", $right]) as [$t, $v] | "<text x=\"\($v | x | r)\" y=\"356\" text-anchor=\"middle\">\($t)</text>",
+      "<circle cx=\"\(0 | x | r)\" cy=\"\($plain | y | r)\" r=\"4\" fill=\"none\" stroke=\"\($color)\"/><text x=\"\(0 | x + 6 | r)\" y=\"\($plain | y - 6 | r)\" fill=\"\($color)\">plain, \(if $k == "held" then "not given" else "given" end)</text>"),
+    ((["0", 0], ["\($right | r)", $right]) as [$t, $v] | "<text x=\"\($v | x | r)\" y=\"356\" text-anchor=\"middle\">\($t)</text>"),
     "<text x=\"54\" y=\"344\" text-anchor=\"end\">0</text><text x=\"54\" y=\"44\" text-anchor=\"end\">\($top * 100 | round / 100)</text>",
     "</svg>"' "$out/front.jsonl" >"$out/front.svg"
